@@ -207,8 +207,9 @@ class Settings(BaseSettings):
         data = expand_variables(read_file(file), file) if file else {}
         sources = Sources(file=file, data=data, arguments=arguments, prefix=ENVIRONMENT_PREFIX)
         unknown_environment_keys(cls, sources)
+        values: dict[str, Any] = {FILE_KEY: data, **arguments}
         try:
-            settings = cls(**{FILE_KEY: data}, **arguments)
+            settings = cls(**values)
         except ValidationError as error:
             raise ConfigurationError(**problems_of(error, cls, sources)) from None
         return settings.with_absolute_paths(file, sources)

@@ -10,13 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float32]
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "Chunk",
@@ -30,7 +27,10 @@ __all__ = [
     "PageStatus",
     "Progress",
     "Section",
+    "Vector",
 ]
+
+Vector: TypeAlias = NDArray[np.float32]
 
 
 class DocumentStatus(StrEnum):
@@ -121,7 +121,6 @@ class Chunk:
     last_page: int
     page_label: str
     section: tuple[str, ...]
-    token_count: int  # of the embedded text, special tokens included
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +167,7 @@ class Hit:
     section: str
     title: str
     text: str
+    also_in: tuple[str, ...] = ()  # other files with the same content
     channels: dict[str, int] = field(default_factory=dict)  # rank in each list that found it, counting from 1
 
     @property

@@ -1,0 +1,172 @@
+"""Pages become chunks: passages of one section, cut at paragraphs and sentences, sized in tokens of the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from semantic_text_splitter import TextSplitter
+
+from kb.config import ChunkingSettings, EmbedderSettings, ExtractionSettings
+from kb.types import Chunk, ExtractedDocument, Page
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Chunker", "TokenCounter", "recipe_of"]
+
+# Raise it when the same settings would give other chunks than before: every document is then done anew.
+PIPELINE_VERSION = 1
+
+# Titles and sections may take this share of what the endpoint accepts; the passage itself is what matters.
+CONTEXT_SHARE = 0.25
+# Two texts joined can have a token or two more than both together, at the seam.
+SEAM_TOKENS = 2
+SECTION_SEPARATOR = " > "
+
+
+class TokenCounter(Protocol):
+    """Counts tokens as the endpoint does."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens the endpoint takes in one text, special tokens included."""
+
+    @property
+    def huggingface(self) -> Tokenizer | None:
+        """The tokenizer itself, where it is at hand."""
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of one page's text, before it has an identity."""
+
+    page: Page
+    section: tuple[str, ...]
+    text: str
+
+
+class Chunker:
+    """Cuts documents for one endpoint. Thread-safe; the work is done in Rust without the GIL."""
+
+    def __init__(self, settings: ChunkingSettings, counter: TokenCounter, *, prefix: str = "") -> None:
+        self._settings = settings
+        self._counter = counter
+        self._prefix = prefix
+        self._special_tokens = counter.count([""])[0]
+
+    def chunk(self, document: ExtractedDocument, *, doc_id: str, recipe: str) -> list[Chunk]:
+        """Chunks in reading order. A chunk never crosses a page or a section: its citation is one page, exactly."""
+        title = document.metadata.title
+        chunks: list[Chunk] = []
+        for passage in self._passages(document, title):
+            position = len(chunks)
+            identity = hashlib.sha256(f"{doc_id}:{recipe}:{position}".encode()).hexdigest()[:32]
+            chunks.append(
+                Chunk(
+                    chunk_id=identity,
+                    doc_id=doc_id,
+                    position=position,
+                    text=passage.text,
+                    page=passage.page.number,
+                    last_page=passage.page.number,
+                    page_label=passage.page.label,
+                    section=passage.section,
+                )
+            )
+        return chunks
+
+    def texts_to_embed(self, chunks: Sequence[Chunk], title: str) -> list[str]:
+        """What goes to the endpoint for each chunk: prefix, title and section, passage; within the maximum length."""
+        contexts = {section: self._context(title, section) for section in {chunk.section for chunk in chunks}}
+        return [self._prefix + contexts[chunk.section] + chunk.text for chunk in chunks]
+
+    def _passages(self, document: ExtractedDocument, title: str) -> Iterator[Passage]:
+        capacities: dict[tuple[str, ...], int] = {}
+        for page in document.pages:
+            for section, text in _sections(page):
+                if section not in capacities:
+                    capacities[section] = self._capacity(self._prefix + self._context(title, section))
+                for piece in self._split(text, capacities[section]):
+                    yield Passage(page, section, piece)
+
+    def _capacity(self, context: str) -> int:
+        """Tokens left for the passage: the chunk size, or less where context and maximum length leave less."""
+        used = self._counter.count([context])[0] + SEAM_TOKENS
+        return max(1, min(self._settings.max_tokens - self._special_tokens, self._counter.max_tokens - used))
+
+    def _context(self, title: str, section: tuple[str, ...]) -> str:
+        """Title and section as they are put before a passage, the outer sections dropped first where it is too long."""
+        if not self._settings.context:
+            return ""
+        room = int(self._counter.max_tokens * CONTEXT_SHARE)
+        for start in range(len(section) + 1):
+            lines = [line for line in (title, SECTION_SEPARATOR.join(section[start:])) if line]
+            context = "\n".join(lines) + "\n" if lines else ""
+            if self._counter.count([self._prefix + context])[0] <= room:
+                return context
+        return ""
+
+    def _split(self, text: str, capacity: int) -> list[str]:
+        tokenizer = self._counter.huggingface
+        if tokenizer is None:
+            return self._split_by_counting(text, capacity)
+        overlap = min(self._settings.overlap, capacity - 1)
+        splitter = TextSplitter.from_huggingface_tokenizer(tokenizer, capacity, overlap=overlap)
+        return splitter.chunks(text)
+
+    def _split_by_counting(self, text: str, capacity: int) -> list[str]:
+        """Without the tokenizer at hand: cut by characters at the text's own rate, then halve what is too long."""
+        if not text.strip():
+            return []
+        limit = capacity + self._special_tokens
+        rate = max(1.0, len(text) / max(1, self._counter.count([text])[0] - self._special_tokens))
+        return _cut_until(text, int(capacity * rate), int(self._settings.overlap * rate), self._counter.count, limit)
+
+
+def _cut_until(
+    text: str, characters: int, overlap: int, count: Callable[[Sequence[str]], list[int]], limit: int
+) -> list[str]:
+    characters = max(1, characters)
+    pieces = TextSplitter(characters, overlap=min(overlap, characters - 1)).chunks(text)
+    fitting: list[str] = []
+    for piece, tokens in zip(pieces, count(pieces) if pieces else [], strict=True):
+        if tokens <= limit or characters == 1:
+            fitting.append(piece)
+        else:
+            fitting += _cut_until(piece, min(characters, len(piece)) // 2, overlap // 2, count, limit)
+    return fitting
+
+
+def _sections(page: Page) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The page's text cut where sections start."""
+    starts = [(section.offset, section.path) for section in page.sections] or [(0, ())]
+    if starts[0][0] > 0:
+        starts.insert(0, (0, ()))
+    ends = [offset for offset, _ in starts[1:]] + [len(page.text)]
+    for (start, path), end in zip(starts, ends, strict=True):
+        if page.text[start:end].strip():
+            yield path, page.text[start:end]
+
+
+def recipe_of(
+    extraction: ExtractionSettings, chunking: ChunkingSettings, embedder: EmbedderSettings, max_tokens: int
+) -> str:
+    """Fingerprint of everything that decides a document's chunks and what is embedded of them."""
+    parts = {
+        "version": PIPELINE_VERSION,
+        "engine": extraction.engine,
+        "ocr": extraction.ocr,
+        "ocr_languages": extraction.ocr_languages if extraction.ocr != "off" else "",
+        "chunking": chunking.model_dump(),
+        "prefix": embedder.document_prefix,
+        "dimensions": embedder.dimensions,
+        "max_tokens": max_tokens,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

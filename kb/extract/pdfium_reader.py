@@ -1,0 +1,193 @@
+"""What pdfium tells of a document: lines with their places, outline, page labels, metadata.
+
+pdfium is not safe in threads, not even for two documents (pypdfium2#479): everything here runs in a worker process, or
+under `PDFIUM_LOCK`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from threading import RLock
+from types import TracebackType
+from typing import Any, Self
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+
+from kb.extract.dates import parse_date
+from kb.extract.layout import Line, RawPage
+from kb.extract.outline import OutlineEntry
+from kb.types import Metadata, PageStatus
+
+__all__ = ["PDFIUM_LOCK", "PasswordNeededError", "PdfiumReader"]
+
+PDFIUM_LOCK = RLock()
+
+# pdfium writes a hyphen at a line end as U+FFFE and leaves the line break out.
+_LINE_END = re.compile("(\ufffe)|\r\n|\r|\n")
+_FLATTENED = 1  # FLATTEN_SUCCESS
+_OUTLINE_DEPTH = 32
+_OUTLINE_ENTRIES = 50_000  # an outline may refer to itself: pdfium stops at what it has seen, this stops what it has not
+
+
+class PasswordNeededError(Exception):
+    """The file is encrypted, and neither the empty password nor any given one opens it."""
+
+
+class PdfiumReader:
+    """One open document. Use as a context manager."""
+
+    def __init__(self, data: bytes, passwords: Sequence[str] = ()) -> None:
+        """Open `data`. Raises PasswordNeededError, or RuntimeError where pdfium finds no document."""
+        self._document = _open(data, passwords)
+        self.page_count = len(self._document)
+        self._has_form = self._document.get_formtype() != pdfium_c.FORMTYPE_NONE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._document.close()
+
+    def read_page(self, number: int) -> RawPage:
+        """Page `number`, counting from 1. Raises RuntimeError where pdfium cannot load it."""
+        page = self._document[number - 1]
+        try:
+            if self._has_form and pdfium_c.FPDFPage_Flatten(page, pdfium_c.FLAT_NORMALDISPLAY) == _FLATTENED:
+                page.close()  # what is filled in is part of the page's text now, in its place
+                page = self._document[number - 1]
+            rotation = page.get_rotation()
+            width, height = page.get_size()
+            textpage = page.get_textpage()
+            try:
+                lines = list(_lines(textpage, _Frame(rotation, width, height)))
+            finally:
+                textpage.close()
+            status = PageStatus.TEXT if lines else _status_without_text(page)
+        finally:
+            page.close()
+        return RawPage(number, self.label(number), lines, width, height, status)
+
+    def label(self, number: int) -> str:
+        """What is printed as the number of page `number`; its position where the document defines none."""
+        with suppress(Exception):
+            return str(self._document.get_page_label(number - 1)).strip() or str(number)
+        return str(number)
+
+    @property
+    def has_form(self) -> bool:
+        """Whether the document has form fields."""
+        return bool(self._has_form)
+
+    def outline(self) -> list[OutlineEntry]:
+        """The bookmarks in order; one without a page takes the page of the one before it."""
+        entries: list[OutlineEntry] = []
+        with suppress(Exception):
+            for bookmark in self._document.get_toc(max_depth=_OUTLINE_DEPTH):
+                entries.append(_outline_entry(bookmark, entries[-1].page if entries else 1))
+                if len(entries) >= _OUTLINE_ENTRIES:
+                    break
+        return entries
+
+    def metadata(self) -> Metadata:
+        """Title, author and the rest, empty where the file says nothing or something unreadable."""
+        values = {key: self._metadata_value(key) for key in ("Title", "Author", "Subject", "CreationDate", "ModDate")}
+        return Metadata(
+            title=values["Title"],
+            author=values["Author"],
+            subject=values["Subject"],
+            language=self._language(),
+            created=parse_date(values["CreationDate"]),
+            modified=parse_date(values["ModDate"]),
+        )
+
+    def _metadata_value(self, key: str) -> str:
+        with suppress(Exception):
+            return str(self._document.get_metadata_value(key))
+        return ""
+
+    def _language(self) -> str:
+        with suppress(Exception):
+            size = pdfium_c.FPDFCatalog_GetLanguage(self._document, None, 0)
+            buffer = (ctypes.c_ushort * max(size // 2, 1))()
+            pdfium_c.FPDFCatalog_GetLanguage(self._document, buffer, size)
+            return bytes(buffer).decode("utf-16-le").rstrip("\0")
+        return ""
+
+
+def _open(data: bytes, passwords: Sequence[str]) -> Any:
+    for password in (None, *passwords):
+        try:
+            return pdfium.PdfDocument(data, password=password)
+        except pdfium.PdfiumError as error:
+            if error.err_code != pdfium_c.FPDF_ERR_PASSWORD:
+                raise
+    raise PasswordNeededError
+
+
+def _outline_entry(bookmark: Any, page_before: int) -> OutlineEntry:
+    destination = bookmark.get_dest()
+    index = destination.get_index() if destination else None
+    view = destination.get_view() if destination else (0, [])
+    top = float(view[1][1]) if view[0] == pdfium_c.PDFDEST_VIEW_XYZ and len(view[1]) > 1 else None
+    page = page_before if index is None or index < 0 else index + 1
+    return OutlineEntry(level=bookmark.level, title=bookmark.get_title() or "", page=page, top=top)
+
+
+def _status_without_text(page: Any) -> PageStatus:
+    """Image-only or blank. Anything drawn counts: a scan may be an inline image or one of paths."""
+    with suppress(Exception):
+        if next(iter(page.get_objects(max_depth=3)), None) is not None:
+            return PageStatus.IMAGE_ONLY
+    return PageStatus.BLANK
+
+
+class _Frame:
+    """Turns boxes of a page, which pdfium gives unrotated, into boxes as displayed."""
+
+    def __init__(self, rotation: int, width: float, height: float) -> None:
+        self.rotation, self.width, self.height = rotation, width, height
+
+    def box(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
+        if self.rotation == 90:
+            return bottom, self.height - right, top, self.height - left
+        if self.rotation == 180:
+            return self.width - right, self.height - top, self.width - left, self.height - bottom
+        if self.rotation == 270:
+            return self.width - top, left, self.width - bottom, right
+        return left, bottom, right, top
+
+
+def _lines(textpage: Any, frame: _Frame) -> Iterator[Line]:
+    """The lines of a page in the order of its content stream."""
+    count = textpage.count_chars()
+    text = textpage.get_text_range() if count else ""
+    same_index = count == len(text)  # else pdfium has characters that it does not give out (NUL, or halves of a pair)
+    rectangle = pdfium_c.FS_RECTF()
+    for start, end, hyphen in _spans(text):
+        first, last = start, end - 1
+        if not same_index:
+            first = pdfium_c.FPDFText_GetCharIndexFromTextIndex(textpage, first)
+            last = pdfium_c.FPDFText_GetCharIndexFromTextIndex(textpage, last)
+        pdfium_c.FPDFText_GetLooseCharBox(textpage, first, rectangle)
+        left, bottom, right, top = rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
+        pdfium_c.FPDFText_GetLooseCharBox(textpage, last, rectangle)
+        box = frame.box(min(left, rectangle.left), bottom, max(right, rectangle.right), top)
+        yield Line(text[start:end] + hyphen, *box)
+
+
+def _spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """Start, end and trailing hyphen of each line of `text` that has something on it, spaces around it left out."""
+    position = 0
+    for match in _LINE_END.finditer(text + "\n"):
+        line = text[position : match.start()]
+        stripped = line.strip()
+        if stripped:
+            start = position + line.index(stripped[0])
+            yield start, start + len(stripped), "-" if match[1] else ""
+        position = match.end()

@@ -1,0 +1,172 @@
+"""What pypdf tells of a document: the second opinion on its pages, its form fields, and repairs that pdfium lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from typing import Any, TypeVar
+
+from pypdf import PdfReader, apply_configuration
+from pypdf.errors import LimitReachedError
+from pypdf.generic import Destination
+
+from kb.extract.dates import parse_date
+from kb.extract.layout import Line, RawPage
+from kb.extract.outline import OutlineEntry
+from kb.extract.pdfium_reader import PasswordNeededError
+from kb.types import Metadata, PageStatus
+
+__all__ = ["PypdfReader"]
+
+# pypdf's defaults turn away honest files (a 10-Q with an array of 100,000 numbers). They are raised for a second try,
+# which is safe because the process that runs it has a limit of time and of memory.
+_RAISED = {
+    "array_maximum_element_count": 5_000_000,
+    "dictionary_maximum_element_count": 1_000_000,
+    "stream_parsing_work_maximum_count": 40_000_000,
+    "page_tree_maximum_depth": 400,
+    "xform_maximum_invocations_per_extraction": 50_000,
+    "zlib_maximum_output_length": 400_000_000,
+    "stream_decoding_work_maximum_length": 1_200_000_000,
+}
+_LINE_HEIGHT = 12.0  # pypdf gives no places: lines are laid out evenly
+
+
+_Result = TypeVar("_Result")
+
+
+class PypdfReader:
+    """One open document."""
+
+    def __init__(self, data: bytes, passwords: Sequence[str] = ()) -> None:
+        """Open `data`. Raises PasswordNeededError, or any Exception where pypdf finds no document."""
+        with _quiet():
+            self._data, self._passwords = data, passwords
+            self._reader = _open(data, passwords)
+            self.page_count = _with_raised_limits(lambda: len(self._reader.pages))
+
+    def read_page(self, number: int) -> RawPage:
+        """Page `number`, counting from 1. Raises any Exception where pypdf cannot read it."""
+        with _quiet():
+            text = _with_raised_limits(lambda: self._reader.pages[number - 1].extract_text())
+            lines = [line.strip() for line in text.splitlines()]
+            status = PageStatus.TEXT if any(lines) else self._status_without_text(number)
+        laid_out = [
+            Line(line, 0.0, -index * _LINE_HEIGHT, float(len(line)), -index * _LINE_HEIGHT + 10.0)
+            for index, line in enumerate(lines)
+            if line
+        ]
+        return RawPage(number, self.label(number), laid_out, status=status)
+
+    def label(self, number: int) -> str:
+        """What is printed as the number of page `number`; its position where the document defines none."""
+        with suppress(Exception), _quiet():
+            return self._reader.page_labels[number - 1].strip() or str(number)
+        return str(number)
+
+    def form_text(self) -> dict[int, str]:
+        """Text of the form fields by page, a line "name: value" for each that is filled in."""
+        found: dict[int, list[str]] = {}
+        with _quiet():
+            for number, page in enumerate(self._reader.pages, start=1):
+                with suppress(Exception):
+                    found[number] = list(_field_lines(page))
+        return {number: "\n".join(lines) for number, lines in found.items() if lines}
+
+    def outline(self) -> list[OutlineEntry]:
+        """The bookmarks in order; one without a page takes the page of the one before it."""
+        entries: list[OutlineEntry] = []
+        with suppress(Exception), _quiet():
+            self._walk(self._reader.outline, 0, entries)
+        return entries
+
+    def metadata(self) -> Metadata:
+        """Title, author and the rest, empty where the file says nothing or something unreadable."""
+        with suppress(Exception), _quiet():
+            information = self._reader.metadata or {}
+            value = {key: _text_of(information, key) for key in ("Title", "Author", "Subject")}
+            return Metadata(
+                title=value["Title"],
+                author=value["Author"],
+                subject=value["Subject"],
+                language=_text_of(self._reader.root_object, "Lang"),
+                created=parse_date(_text_of(information, "CreationDate")),
+                modified=parse_date(_text_of(information, "ModDate")),
+            )
+        return Metadata()
+
+    def _walk(self, items: Sequence[Any], level: int, entries: list[OutlineEntry]) -> None:
+        for item in items:
+            if isinstance(item, list):
+                self._walk(item, level + 1, entries)
+            elif isinstance(item, Destination):
+                number = self._reader.get_destination_page_number(item)
+                page = (entries[-1].page if entries else 1) if number is None else number + 1
+                entries.append(OutlineEntry(level, str(item.title or ""), page))
+
+    def _status_without_text(self, number: int) -> PageStatus:
+        with suppress(Exception):
+            resources = self._reader.pages[number - 1].get("/Resources", {}).get_object()
+            return PageStatus.IMAGE_ONLY if resources.get("/XObject") else PageStatus.BLANK
+        return PageStatus.BLANK
+
+
+def _open(data: bytes, passwords: Sequence[str]) -> PdfReader:
+    reader = PdfReader(BytesIO(data), strict=False)
+    if reader.is_encrypted and not any(reader.decrypt(password) for password in ("", *passwords)):
+        raise PasswordNeededError
+    return reader
+
+
+def _with_raised_limits(read: Callable[[], _Result]) -> _Result:
+    """What `read` returns, tried again with raised limits where pypdf's defaults stop it."""
+    try:
+        return read()
+    except LimitReachedError:
+        with apply_configuration(**_RAISED):
+            return read()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """pypdf logs every repair: hundreds of lines for a damaged file, of no use to the reader of a report."""
+    logger = logging.getLogger("pypdf")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _text_of(dictionary: Any, key: str) -> str:
+    with suppress(Exception):
+        value = dictionary.get(f"/{key}")
+        return "" if value is None else str(value.get_object())
+    return ""
+
+
+def _field_lines(page: Any) -> Iterator[str]:
+    for reference in page.get("/Annots", ()) or ():
+        field = reference.get_object()
+        if field.get("/Subtype") != "/Widget":
+            continue
+        value = _inherited(field, "/V")
+        text = "" if value is None else str(value)
+        if text and not text.startswith("/"):
+            name = str(_inherited(field, "/TU") or _inherited(field, "/T") or "")
+            yield f"{name}: {text}" if name else text
+
+
+def _inherited(field: Any, key: str) -> Any:
+    """The value of `key`, from the field or from those it is a part of."""
+    for _ in range(32):
+        if (value := field.get(key)) is not None:
+            return value.get_object()
+        parent = field.get("/Parent")
+        if parent is None:
+            return None
+        field = parent.get_object()
+    return None

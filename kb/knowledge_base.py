@@ -1,0 +1,188 @@
+"""The library's front door: one object for a configuration, the same for notebooks, the command line and papermill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from kb.config import Settings
+from kb.embed import Embedder, EmbeddingSpace, open_cache
+from kb.errors import QueryError, SourceError, StoreError
+from kb.extract import ExtractionPool
+from kb.ingest import ingest
+from kb.logs import configure_logging
+from kb.report import IngestReport
+from kb.results import SearchResult, Status
+from kb.search import search
+from kb.sources import within
+from kb.space import SPACE_KEY, check_space
+from kb.store import Filter, Store, parse_date, parse_pages
+from kb.types import Progress, Vector
+
+__all__ = ["KnowledgeBase"]
+
+
+def _no_drawing(_: Progress) -> None:
+    pass
+
+
+class KnowledgeBase:
+    """Ingest PDFs, ask them questions. Use it as a context manager, or `close` it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.storage)
+        self._embedder: Embedder | None = None
+        self._space_checked = False
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] | None = None, /, **arguments: Mapping[str, Any]) -> Self:
+        """A knowledge base for a configuration file (see `Settings.load`); `arguments` are sections: `storage={…}`.
+
+        Raises ConfigurationError. Nothing is sent or written yet.
+        """
+        settings = Settings.load(path, **arguments)
+        configure_logging(settings.logging)
+        return cls(settings)
+
+    def ingest(
+        self,
+        *paths: str | os.PathLike[str],
+        prune: bool = False,
+        retry_failed: bool = False,
+        draw: Callable[[Progress], None] = _no_drawing,
+    ) -> IngestReport:
+        """Brings the collection up to date with files and folders; `prune` also forgets vanished files under them.
+
+        Raises SourceError, EndpointError or StoreError where nothing could be done.
+        """
+        with ExtractionPool(self.settings.extraction) as extractor:
+            return ingest(
+                paths,
+                settings=self.settings,
+                endpoint=self.embedder,
+                extractor=extractor,
+                store=self.store,
+                prune=prune,
+                retry_failed=retry_failed,
+                draw=draw,
+            )
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        mode: str | None = None,
+        documents: str | Sequence[str] = (),
+        pages: str = "",
+        after: str = "",
+        before: str = "",
+        title: str = "",
+    ) -> SearchResult:
+        """The best `k` passages for a question, each with document and page.
+
+        Narrow it with `documents` (paths, file names or patterns), `pages` ("3-9"), `after` and `before` (ISO dates,
+        inclusive) and `title` (part of it). Raises QueryError, StoreError or EndpointError.
+        """
+        if not self.store.exists:
+            raise StoreError("nothing has been ingested yet", where=self.store.uri, fix="Run kb ingest FOLDER first.")
+        chosen = {"limit": k, "mode": mode}
+        settings = _changed(self.settings, "search", {key: value for key, value in chosen.items() if value is not None})
+        first, last = parse_pages(pages) if pages else (None, None)
+        where = Filter(
+            documents=(documents,) if isinstance(documents, str) else tuple(documents),
+            title=title,
+            after=parse_date(after) if after else None,
+            before=parse_date(before, end_of_day=True) if before else None,
+            first_page=first,
+            last_page=last,
+        )
+        return SearchResult(
+            query, search(self.store, query, embed_query=self._embed_query, settings=settings.search, where=where)
+        )
+
+    def status(self) -> Status:
+        """What the collection holds; asks nothing of the endpoint."""
+        space = self.store.meta(SPACE_KEY)
+        known = EmbeddingSpace.from_json(space) if space else None
+        documents = self.store.documents().values()
+        return Status(
+            store=self.store.uri,
+            statistics=self.store.statistics(),
+            model=known.model if known else "",
+            dimension=known.dimension if known else 0,
+            incomplete=tuple(
+                document for document in documents if not document.status.has_text or document.pages_without_text
+            ),
+        )
+
+    def remove(self, *names: str | os.PathLike[str]) -> list[str]:
+        """Forgets documents by path, folder, file name or pattern; the files stay. Raises SourceError if none match."""
+        gone = sorted(
+            path for path in self.store.documents() if any(_is_named(path, os.fspath(name)) for name in names)
+        )
+        if not gone:
+            fix = "kb status --documents lists what is there."
+            raise SourceError("no such document in the collection", where=", ".join(map(str, names)), fix=fix)
+        with self.store.writing():
+            self.store.forget(gone)
+            self.store.sweep()
+            self.store.bring_up_to_date()
+        return gone
+
+    @property
+    def embedder(self) -> Embedder:
+        """The endpoint's client, made when first needed."""
+        if self._embedder is None:
+            folder = self._cache_folder()
+            cache = open_cache(self.settings.cache, folder=folder)
+            self._embedder = Embedder(self.settings.embedder, cache=cache, profile_folder=folder)
+        return self._embedder
+
+    def _embed_query(self, text: str) -> Vector:
+        if not self._space_checked:
+            check_space(self.store, self.embedder.space)
+            self._space_checked = True
+        return self.embedder.embed_query(text)
+
+    def _cache_folder(self) -> Path:
+        """Beside the collections; for object storage in the user's cache."""
+        if self.store.is_local:
+            return Path(self.settings.storage.uri) / ".cache"
+        return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pdf-knowledge"
+
+    def close(self) -> None:
+        """Closes the connections to the endpoint."""
+        if self._embedder is not None:
+            self._embedder.close()
+            self._embedder = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _is_named(path: str, name: str) -> bool:
+    return within(path, [name]) or fnmatchcase(path.rsplit("/", 1)[-1], name)
+
+
+def _changed(settings: Settings, section: str, values: Mapping[str, Any]) -> Settings:
+    """Settings with some values of a section changed and checked. Raises QueryError."""
+    current = getattr(settings, section)
+    try:
+        changed = type(current).model_validate(current.model_dump() | dict(values))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise QueryError(problem["msg"], where=str(problem["loc"][0]), fix="Choose another value.") from None
+    return settings.model_copy(update={section: changed})

@@ -1,0 +1,63 @@
+"""What a search and a status give back: lists and data that also show themselves in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kb.html import render
+from kb.store import Statistics
+from kb.types import Document, Hit
+
+__all__ = ["SearchResult", "Status"]
+
+
+class SearchResult(list[Hit]):
+    """The hits of a query, best first."""
+
+    def __init__(self, query: str, hits: Iterable[Hit]) -> None:
+        super().__init__(hits)
+        self.query = query
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as `kb search --json` prints it; pages count from 1."""
+        return {"query": self.query, "hits": [hit.to_dict() for hit in self]}
+
+    def _repr_html_(self) -> str:
+        return render("hits.html", result=self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        text = "\n".join(f"{hit.rank}. {hit.citation}: {hit.text}" for hit in self) or "No hits."
+        return {"text/plain": text, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a collection holds, and in which embedding space its vectors are."""
+
+    store: str
+    statistics: Statistics
+    model: str
+    dimension: int
+    incomplete: tuple[Document, ...]  # documents that failed or of which some pages cannot be found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as `kb status --json` prints it."""
+        incomplete = [
+            {
+                "path": document.path,
+                "status": str(document.status),
+                "reason": document.reason,
+                "pages_without_text": list(document.pages_without_text),
+            }
+            for document in self.incomplete
+        ]
+        space = {"model": self.model, "dimension": self.dimension}
+        return {"store": self.store, **asdict(self.statistics), **space, "incomplete": incomplete}
+
+    def _repr_html_(self) -> str:
+        return render("status.html", status=self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/plain": str(self.to_dict()), "text/html": self._repr_html_(), "application/json": self.to_dict()}

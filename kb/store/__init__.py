@@ -1,0 +1,7 @@
+"""LanceDB: the tables of a collection, written idempotently and searched by vector and by text."""
+
+from kb.store.filters import Filter, parse_date, parse_pages
+from kb.store.schemas import IngestedDocument
+from kb.store.store import Candidate, Statistics, Store
+
+__all__ = ["Candidate", "Filter", "IngestedDocument", "Statistics", "Store", "parse_date", "parse_pages"]

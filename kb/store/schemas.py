@@ -1,0 +1,157 @@
+"""The tables of a collection, and how the frozen types become rows and come back.
+
+documents   one row for each path; written last, so that a row means: everything of this document is there
+pages       the text of every page, for full-text search in the larger unit and for looking around a hit
+chunks      passages with their vectors
+meta        key and value: the embedding space of the vectors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kb.types import Chunk, Document, DocumentStatus, Page, Vector
+
+__all__ = [
+    "DOCUMENTS",
+    "META",
+    "PAGES",
+    "IngestedDocument",
+    "chunk_rows",
+    "chunks_schema",
+    "document_from_row",
+    "document_rows",
+    "page_rows",
+]
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("recipe", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("author", pa.string(), nullable=False),
+        pa.field("created", _TIME),
+        pa.field("modified", _TIME),
+        pa.field("page_count", pa.int32(), nullable=False),
+        pa.field("chunk_count", pa.int32(), nullable=False),
+        pa.field("pages_without_text", pa.list_(pa.int32()), nullable=False),
+        pa.field("ingested_at", _TIME, nullable=False),
+    ]
+)
+
+PAGES = pa.schema(
+    [
+        pa.field("page_id", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("recipe", pa.string(), nullable=False),
+        pa.field("page", pa.int32(), nullable=False),
+        pa.field("page_label", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+
+META = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string(), nullable=False)])
+
+
+def chunks_schema(dimension: int) -> pa.Schema:
+    """Schema of the chunks table for vectors of this size."""
+    return pa.schema(
+        [
+            pa.field("chunk_id", pa.string(), nullable=False),
+            pa.field("doc_id", pa.string(), nullable=False),
+            pa.field("recipe", pa.string(), nullable=False),
+            pa.field("position", pa.int32(), nullable=False),
+            pa.field("page", pa.int32(), nullable=False),
+            pa.field("last_page", pa.int32(), nullable=False),
+            pa.field("page_label", pa.string(), nullable=False),
+            pa.field("section", pa.list_(pa.string()), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("searched_text", pa.string(), nullable=False),  # title and section before the text
+            pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedDocument:
+    """Everything that is written of one document: vectors float32 (chunks, dimension), searched texts alike."""
+
+    document: Document
+    pages: tuple[Page, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
+    searched_texts: tuple[str, ...] = ()
+    vectors: Vector | None = None
+
+
+def document_rows(documents: Iterable[Document]) -> pa.Table:
+    """Rows of the documents table."""
+    rows = [
+        {name: getattr(document, name) for name in Document.__dataclass_fields__}
+        | {"status": str(document.status), "pages_without_text": list(document.pages_without_text)}
+        for document in documents
+    ]
+    return pa.Table.from_pylist(rows, schema=DOCUMENTS)
+
+
+def document_from_row(row: dict[str, Any]) -> Document:
+    """A row of the documents table as its type."""
+    values = dict(row)
+    values["status"] = DocumentStatus(values["status"])
+    values["pages_without_text"] = tuple(values["pages_without_text"])
+    return Document(**values)
+
+
+def page_rows(ingested: Sequence[IngestedDocument]) -> pa.Table:
+    """Rows of the pages table: pages with text only."""
+    rows = [
+        {
+            "page_id": f"{item.document.doc_id}:{item.document.recipe}:{page.number}",
+            "doc_id": item.document.doc_id,
+            "recipe": item.document.recipe,
+            "page": page.number,
+            "page_label": page.label,
+            "text": page.text,
+        }
+        for item in ingested
+        for page in item.pages
+        if page.text.strip()
+    ]
+    return pa.Table.from_pylist(rows, schema=PAGES)
+
+
+def chunk_rows(ingested: Sequence[IngestedDocument], dimension: int) -> pa.Table:
+    """Rows of the chunks table, built column by column: the vectors go over without becoming Python floats."""
+    filled = [item for item in ingested if item.chunks]
+    pairs = [(item, chunk) for item in filled for chunk in item.chunks]
+    vectors = [item.vectors for item in filled if item.vectors is not None]
+    matrix = np.concatenate(vectors) if vectors else np.empty((0, dimension), np.float32)
+    if matrix.shape != (len(pairs), dimension):
+        raise ValueError(f"{len(pairs)} chunks of dimension {dimension}, but vectors of shape {matrix.shape}")
+    columns: dict[str, Any] = {
+        name: [getattr(chunk, name) for _, chunk in pairs]
+        for name in ("chunk_id", "doc_id", "position", "page", "last_page", "page_label", "text")
+    }
+    columns["recipe"] = [item.document.recipe for item, _ in pairs]
+    columns["section"] = [list(chunk.section) for _, chunk in pairs]
+    columns["searched_text"] = [text for item in filled for text in item.searched_texts]
+    flat = pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1))
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, dimension)
+    return pa.table(columns, schema=chunks_schema(dimension))
+
+
+def now() -> datetime:
+    """The time as the tables hold it: UTC, microseconds."""
+    return datetime.now(UTC)
