@@ -87,7 +87,7 @@ def nearest_key(key: str, model: type[BaseModel]) -> str:
         known_section, _, known_leaf = known.rpartition(".")
         spelling = difflib.SequenceMatcher(None, leaf.lower(), known_leaf.lower()).ratio()
         contained = 0.3 if leaf.lower() in known_leaf or known_leaf in leaf.lower() else 0.0
-        return spelling + contained + (0.2 if known_section == section else 0.0)
+        return spelling + contained + (0.5 if known_section == section else 0.0)
 
     return max(known_keys(model), key=likeness)
 

@@ -5,6 +5,7 @@
     ├── SourceError               (FileNotFoundError) the PDFs that were asked for are not there
     ├── StoreError                (OSError)           the LanceDB store
     ├── QueryError                (ValueError)        a query, filter or questions file
+    ├── IncompleteError                               some documents failed, and the scheduler asked to be told
     └── EndpointError                                 the four families of the guide
         ├── EndpointConnectionError      (ConnectionError)  "Connection error"
         ├── EndpointAuthenticationError  (PermissionError)  "Authentication error"
@@ -25,6 +26,7 @@ __all__ = [
     "EndpointError",
     "EndpointModelError",
     "EndpointTimeoutError",
+    "IncompleteError",
     "KnowledgeBaseError",
     "QueryError",
     "SourceError",
@@ -93,6 +95,13 @@ class QueryError(KnowledgeBaseError, ValueError):
 
     action = "Failed to search"
     family = "Query error"
+
+
+class IncompleteError(KnowledgeBaseError):
+    """An ingest is done, but some of its documents cannot be found whole."""
+
+    action = "Failed to ingest everything"
+    family = "Documents incomplete"
 
 
 class EndpointError(KnowledgeBaseError):

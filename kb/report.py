@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+from kb.errors import IncompleteError
 from kb.html import render
 from kb.types import DocumentStatus
 
@@ -98,6 +102,17 @@ class IngestReport:
             "files": [asdict(file) for file in listed],
         }
 
+    def raise_if_incomplete(self) -> None:
+        """Raises IncompleteError where `exit_status` is not 0."""
+        if self.exit_status:
+            names = ", ".join(Path(file.path).name for file in self.incomplete[:5])
+            what = self.stopped or f"{len(self.incomplete)} of {len(self.files)} files cannot be found whole"
+            raise IncompleteError(what, where=names, fix="The report above says why; mend or remove these files.")
+
+    def write_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report as a page of its own."""
+        Path(path).write_text(render("page.html", title="Ingest report", body=self), "utf-8")
+
     def _repr_html_(self) -> str:
         return render("report.html", report=self)
 
@@ -109,6 +124,7 @@ class BusyClock:
     """Seconds during which at least one piece of work of each stage was under way."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._running: dict[str, int] = {}
         self._since: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
@@ -124,12 +140,14 @@ class BusyClock:
 
     def start(self, stage: str) -> None:
         """One more piece of work of a stage begins."""
-        if not self._running.get(stage):
-            self._since[stage] = time.perf_counter()
-        self._running[stage] = self._running.get(stage, 0) + 1
+        with self._lock:
+            if not self._running.get(stage):
+                self._since[stage] = time.perf_counter()
+            self._running[stage] = self._running.get(stage, 0) + 1
 
     def stop(self, stage: str) -> None:
         """One piece of work of a stage has ended."""
-        self._running[stage] -= 1
-        if not self._running[stage]:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._since[stage]
+        with self._lock:
+            self._running[stage] -= 1
+            if not self._running[stage]:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - self._since[stage]

@@ -10,7 +10,7 @@ from kb.html import render
 from kb.store import Statistics
 from kb.types import Document, Hit
 
-__all__ = ["SearchResult", "Status"]
+__all__ = ["Answers", "SearchResult", "Status"]
 
 
 class SearchResult(list[Hit]):
@@ -27,8 +27,27 @@ class SearchResult(list[Hit]):
     def _repr_html_(self) -> str:
         return render("hits.html", result=self)
 
+    def to_text(self) -> str:
+        """The question, and a paragraph for each hit."""
+        hits = [f"{hit.rank}. {hit.citation}\n   {' '.join(hit.text.split())}" for hit in self]
+        return "\n".join([self.query, *(hits or ["No hits."])])
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        text = "\n".join(f"{hit.rank}. {hit.citation}: {hit.text}" for hit in self) or "No hits."
+        return {"text/plain": self.to_text(), "text/html": self._repr_html_(), "application/json": self.to_dict()}
+
+
+class Answers(list[SearchResult]):
+    """The results of several queries, in the order asked."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """One entry for each query."""
+        return {"answers": [result.to_dict() for result in self]}
+
+    def _repr_html_(self) -> str:
+        return "".join(result._repr_html_() for result in self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        text = "\n\n".join(result.to_text() for result in self)
         return {"text/plain": text, "text/html": self._repr_html_(), "application/json": self.to_dict()}
 
 

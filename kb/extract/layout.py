@@ -38,9 +38,9 @@ class RawPage:
     height: float = 0.0
     status: PageStatus = PageStatus.TEXT
     note: str = ""
-    form_text: str = ""
+    undecoded: bool = False  # text is drawn, but the engine found no characters for it
 
     @property
     def letters(self) -> int:
-        """How much text there is, spaces and form fields not counted."""
+        """How much text there is."""
         return sum(len(line.text) for line in self.lines)

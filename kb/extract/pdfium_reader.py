@@ -10,9 +10,9 @@ import ctypes
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from threading import RLock
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -22,13 +22,14 @@ from kb.extract.layout import Line, RawPage
 from kb.extract.outline import OutlineEntry
 from kb.types import Metadata, PageStatus
 
-__all__ = ["PDFIUM_LOCK", "PasswordNeededError", "PdfiumReader"]
+__all__ = ["PDFIUM_LOCK", "Frame", "PasswordNeededError", "PdfiumReader", "open_pdfium"]
 
 PDFIUM_LOCK = RLock()
 
 # pdfium writes a hyphen at a line end as U+FFFE and leaves the line break out.
 _LINE_END = re.compile("(\ufffe)|\r\n|\r|\n")
 _FLATTENED = 1  # FLATTEN_SUCCESS
+_OBJECTS_LOOKED_AT = 500
 _OUTLINE_DEPTH = 32
 _OUTLINE_ENTRIES = 50_000  # an outline may refer to itself: pdfium stops at what it has seen, this stops what it has not
 
@@ -38,20 +39,16 @@ class PasswordNeededError(Exception):
 
 
 class PdfiumReader:
-    """One open document. Use as a context manager."""
+    """One open document, until it is closed."""
 
     def __init__(self, data: bytes, passwords: Sequence[str] = ()) -> None:
         """Open `data`. Raises PasswordNeededError, or RuntimeError where pdfium finds no document."""
-        self._document = _open(data, passwords)
+        self._document = open_pdfium(data, passwords)
         self.page_count = len(self._document)
         self._has_form = self._document.get_formtype() != pdfium_c.FORMTYPE_NONE
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the document's memory back: pdfium's is not the garbage collector's."""
         self._document.close()
 
     def read_page(self, number: int) -> RawPage:
@@ -65,13 +62,13 @@ class PdfiumReader:
             width, height = page.get_size()
             textpage = page.get_textpage()
             try:
-                lines = list(_lines(textpage, _Frame(rotation, width, height)))
+                lines = list(_lines(textpage, Frame(rotation, width, height)))
             finally:
                 textpage.close()
-            status = PageStatus.TEXT if lines else _status_without_text(page)
+            status, undecoded = (PageStatus.TEXT, False) if lines else _without_text(page)
         finally:
             page.close()
-        return RawPage(number, self.label(number), lines, width, height, status)
+        return RawPage(number, self.label(number), lines, width, height, status, undecoded=undecoded)
 
     def label(self, number: int) -> str:
         """What is printed as the number of page `number`; its position where the document defines none."""
@@ -120,7 +117,8 @@ class PdfiumReader:
         return ""
 
 
-def _open(data: bytes, passwords: Sequence[str]) -> Any:
+def open_pdfium(data: bytes, passwords: Sequence[str]) -> Any:
+    """The open document. Raises as PdfiumReader does."""
     for password in (None, *passwords):
         try:
             return pdfium.PdfDocument(data, password=password)
@@ -139,15 +137,18 @@ def _outline_entry(bookmark: Any, page_before: int) -> OutlineEntry:
     return OutlineEntry(level=bookmark.level, title=bookmark.get_title() or "", page=page, top=top)
 
 
-def _status_without_text(page: Any) -> PageStatus:
-    """Image-only or blank. Anything drawn counts: a scan may be an inline image or one of paths."""
+def _without_text(page: Any) -> tuple[PageStatus, bool]:
+    """Image-only or blank, and whether text is drawn there all the same.
+
+    Anything drawn counts as an image: a scan may be an inline image, or made of paths.
+    """
+    kinds: set[int] = set()
     with suppress(Exception):
-        if next(iter(page.get_objects(max_depth=3)), None) is not None:
-            return PageStatus.IMAGE_ONLY
-    return PageStatus.BLANK
+        kinds = {drawn.type for drawn in islice(page.get_objects(max_depth=3), _OBJECTS_LOOKED_AT)}
+    return PageStatus.IMAGE_ONLY if kinds else PageStatus.BLANK, pdfium_c.FPDF_PAGEOBJ_TEXT in kinds
 
 
-class _Frame:
+class Frame:
     """Turns boxes of a page, which pdfium gives unrotated, into boxes as displayed."""
 
     def __init__(self, rotation: int, width: float, height: float) -> None:
@@ -163,7 +164,7 @@ class _Frame:
         return left, bottom, right, top
 
 
-def _lines(textpage: Any, frame: _Frame) -> Iterator[Line]:
+def _lines(textpage: Any, frame: Frame) -> Iterator[Line]:
     """The lines of a page in the order of its content stream."""
     count = textpage.count_chars()
     text = textpage.get_text_range() if count else ""

@@ -66,14 +66,13 @@ class PypdfReader:
             return self._reader.page_labels[number - 1].strip() or str(number)
         return str(number)
 
-    def form_text(self) -> dict[int, str]:
-        """Text of the form fields by page, a line "name: value" for each that is filled in."""
-        found: dict[int, list[str]] = {}
-        with _quiet():
-            for number, page in enumerate(self._reader.pages, start=1):
-                with suppress(Exception):
-                    found[number] = list(_field_lines(page))
-        return {number: "\n".join(lines) for number, lines in found.items() if lines}
+    def damage(self) -> str:
+        """The first thing that pypdf had to repair; empty where the structure is sound."""
+        repairs: list[str] = []
+        with _quiet(repairs):
+            for page in _open(self._data, self._passwords).pages:
+                page.get_contents()
+        return f"damaged: {repairs[0]}" if repairs else ""
 
     def outline(self) -> list[OutlineEntry]:
         """The bookmarks in order; one without a page takes the page of the one before it."""
@@ -129,15 +128,31 @@ def _with_raised_limits(read: Callable[[], _Result]) -> _Result:
             return read()
 
 
+class _Collector(logging.Handler):
+    """Keeps the messages of pypdf's repairs."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """pypdf logs every repair: hundreds of lines for a damaged file, of no use to the reader of a report."""
+def _quiet(messages: list[str] | None = None) -> Iterator[None]:
+    """Keep pypdf from logging every repair: hundreds of lines for a damaged file, of no use to a reader of the log."""
     logger = logging.getLogger("pypdf")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    collector = _Collector([] if messages is None else messages)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(collector)
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
         logger.setLevel(level)
 
 
@@ -146,27 +161,3 @@ def _text_of(dictionary: Any, key: str) -> str:
         value = dictionary.get(f"/{key}")
         return "" if value is None else str(value.get_object())
     return ""
-
-
-def _field_lines(page: Any) -> Iterator[str]:
-    for reference in page.get("/Annots", ()) or ():
-        field = reference.get_object()
-        if field.get("/Subtype") != "/Widget":
-            continue
-        value = _inherited(field, "/V")
-        text = "" if value is None else str(value)
-        if text and not text.startswith("/"):
-            name = str(_inherited(field, "/TU") or _inherited(field, "/T") or "")
-            yield f"{name}: {text}" if name else text
-
-
-def _inherited(field: Any, key: str) -> Any:
-    """The value of `key`, from the field or from those it is a part of."""
-    for _ in range(32):
-        if (value := field.get(key)) is not None:
-            return value.get_object()
-        parent = field.get("/Parent")
-        if parent is None:
-            return None
-        field = parent.get_object()
-    return None

@@ -1,0 +1,16 @@
+"""Whether a person is at this notebook, or a scheduler runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["someone_is_there"]
+
+
+def someone_is_there() -> bool:
+    """True in a notebook that can ask its user for input; papermill and nbconvert run cells without that."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    kernel = getattr(shell, "kernel", None)
+    return bool(getattr(kernel, "_allow_stdin", False))

@@ -1,0 +1,48 @@
+"""What every test shares: where the sample files lie, and what to do about programs that are missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "tests" / "data" / "pdfs"
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The sample PDFs: real documents under permissive licences."""
+    return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The corpus and questions that lie beside the checkout on the machines of this project."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is not beside the checkout")
+    return SHARED
+
+
+def _skipped_for_want_of_a_package(config: pytest.Config) -> list[str]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [
+        str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        for report in (reporter.stats.get("skipped", []) if reporter else [])
+    ]
+    return [reason for reason in reasons if "Debian package" in reason]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything is said to be installed, a test skipped for want of a Debian package is a failure."""
+    if os.environ.get("PDFKB_NOTHING_MISSING") and _skipped_for_want_of_a_package(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if os.environ.get("PDFKB_NOTHING_MISSING"):
+        for reason in _skipped_for_want_of_a_package(config):
+            terminalreporter.write_line(f"MISSING: {reason}", red=True)
