@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from statistics import median
 
 from kb.extract.layout import Line
@@ -40,5 +41,5 @@ def _separator(before: Line, line: Line, step: float) -> str:
 
 
 def _usual_step(lines: Sequence[Line]) -> float:
-    steps = [a.bottom - b.bottom for a, b in zip(lines, lines[1:], strict=False) if a.bottom > b.bottom]
+    steps = [a.bottom - b.bottom for a, b in pairwise(lines) if a.bottom > b.bottom]
     return median(steps) if steps else 0.0

@@ -7,6 +7,7 @@ under `PDFIUM_LOCK`.
 from __future__ import annotations
 
 import ctypes
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -25,13 +26,14 @@ from kb.types import Metadata, PageStatus
 __all__ = ["PDFIUM_LOCK", "Frame", "PasswordNeededError", "PdfiumReader", "open_pdfium"]
 
 PDFIUM_LOCK = RLock()
+logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # else an outline too deep is told to standard error
 
 # pdfium writes a hyphen at a line end as U+FFFE and leaves the line break out.
 _LINE_END = re.compile("(\ufffe)|\r\n|\r|\n")
 _FLATTENED = 1  # FLATTEN_SUCCESS
 _OBJECTS_LOOKED_AT = 500
-_OUTLINE_DEPTH = 32
-_OUTLINE_ENTRIES = 50_000  # an outline may refer to itself: pdfium stops at what it has seen, this stops what it has not
+_OUTLINE_DEPTH = 64
+_OUTLINE_ENTRIES = 50_000  # an outline may refer to itself
 
 
 class PasswordNeededError(Exception):
@@ -123,7 +125,8 @@ def open_pdfium(data: bytes, passwords: Sequence[str]) -> Any:
         try:
             return pdfium.PdfDocument(data, password=password)
         except pdfium.PdfiumError as error:
-            if error.err_code != pdfium_c.FPDF_ERR_PASSWORD:
+            # The code may be left over from the file before (pdfium sets none for a PDF without pages).
+            if error.err_code != pdfium_c.FPDF_ERR_PASSWORD or b"/Encrypt" not in data:
                 raise
     raise PasswordNeededError
 

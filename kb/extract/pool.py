@@ -58,7 +58,7 @@ class ExtractionPool:
         return self._settings.workers or len(os.sched_getaffinity(0))
 
     def submit(self, path: Path) -> Future[ExtractedDocument]:
-        """Read `path` in a worker. The future has a document for every file, however bad; cancelling it stops the work."""
+        """Read `path` in a worker. The future has a document for every file, however bad; cancelling it stops that."""
         future: Future[ExtractedDocument] = Future()
         with self._lock:
             if self._closed:
@@ -107,9 +107,7 @@ class ExtractionPool:
             )
         return self._pool, self._spools.name
 
-    def _done(
-        self, task: Future[Any], future: Future[ExtractedDocument], path: Path, spool: Path, starts: int
-    ) -> None:
+    def _done(self, task: Future[Any], future: Future[ExtractedDocument], path: Path, spool: Path, starts: int) -> None:
         if future.cancelled() or task.cancelled():
             return
         error = task.exception()

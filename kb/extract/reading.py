@@ -113,7 +113,11 @@ def _open(
     try:
         return PypdfReader(data, passwords) if settings.engine == "pypdf" else PdfiumReader(data, passwords)
     except PasswordNeededError:
-        tried = f"none of the {len(passwords)} in extraction.passwords opens it" if passwords else "add it to extraction.passwords"
+        tried = (
+            f"none of the {len(passwords)} in extraction.passwords opens it"
+            if passwords
+            else "add it to extraction.passwords"
+        )
         raise RefusedError(DocumentStatus.ENCRYPTED, f"needs a password: {tried}") from None
     except MemoryError:
         raise
