@@ -13,6 +13,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -77,7 +78,7 @@ class ExtractionPool:
         for future in list(self._unfinished):
             future.cancel()
         if pool is not None:
-            pool.stop()
+            pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
         if spools is not None:
             spools.cleanup()
@@ -91,7 +92,7 @@ class ExtractionPool:
         pool, folder = self._running()
         spool = Path(folder) / str(next(self._names))
         task = pool.schedule(read_into_spool, args=(path, self._settings, spool), timeout=self._settings.timeout)
-        future.add_done_callback(lambda done: task.cancel() if done.cancelled() else None)
+        future.add_done_callback(partial(_cancel_too, task))
         task.add_done_callback(lambda done: self._done(done, future, path, spool, starts))
 
     def _running(self) -> tuple[ProcessPool, str]:
@@ -165,6 +166,11 @@ class ExtractionPool:
             ended = signal.Signals(-code).name if code < 0 else f"exit status {code}"
             return DocumentStatus.CORRUPT, f"the reader crashed on it ({ended})"
         return DocumentStatus.CORRUPT, f"the reader failed on it ({type(error).__name__})"
+
+
+def _cancel_too(task: Future[Any], future: Future[ExtractedDocument]) -> None:
+    if future.cancelled():
+        task.cancel()
 
 
 def _fail(future: Future[ExtractedDocument], error: BaseException) -> None:

@@ -22,7 +22,7 @@ __all__ = ["PypdfReader"]
 
 # pypdf's defaults turn away honest files (a 10-Q with an array of 100,000 numbers). They are raised for a second try,
 # which is safe because the process that runs it has a limit of time and of memory.
-_RAISED = {
+_RAISED: dict[str, Any] = {
     "array_maximum_element_count": 5_000_000,
     "dictionary_maximum_element_count": 1_000_000,
     "stream_parsing_work_maximum_count": 40_000_000,
@@ -84,7 +84,7 @@ class PypdfReader:
     def metadata(self) -> Metadata:
         """Title, author and the rest, empty where the file says nothing or something unreadable."""
         with suppress(Exception), _quiet():
-            information = self._reader.metadata or {}
+            information: Any = self._reader.metadata or {}
             value = {key: _text_of(information, key) for key in ("Title", "Author", "Subject")}
             return Metadata(
                 title=value["Title"],

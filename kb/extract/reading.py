@@ -113,12 +113,7 @@ def _open(
     try:
         return PypdfReader(data, passwords) if settings.engine == "pypdf" else PdfiumReader(data, passwords)
     except PasswordNeededError:
-        tried = (
-            f"none of the {len(passwords)} in extraction.passwords opens it"
-            if passwords
-            else "add it to extraction.passwords"
-        )
-        raise RefusedError(DocumentStatus.ENCRYPTED, f"needs a password: {tried}") from None
+        raise _encrypted(passwords) from None
     except MemoryError:
         raise
     except Exception as error:
@@ -128,7 +123,7 @@ def _open(
             return second.reader()
         other_error = ""
     except PasswordNeededError:
-        raise RefusedError(DocumentStatus.ENCRYPTED, "needs a password") from None
+        raise _encrypted(passwords) from None
     except MemoryError:
         raise
     except Exception as error:
@@ -196,6 +191,12 @@ class _SecondOpinion:
             raise
         except Exception as error:
             return _described(error)
+
+
+def _encrypted(passwords: Sequence[str]) -> RefusedError:
+    tried = f"none of the {len(passwords)} in extraction.passwords opens it"
+    fix = tried if passwords else "add it to extraction.passwords"
+    return RefusedError(DocumentStatus.ENCRYPTED, f"needs a password: {fix}")
 
 
 def _described(error: BaseException) -> str:

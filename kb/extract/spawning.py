@@ -1,4 +1,4 @@
-"""How worker processes are started: fresh, without running the user's script again, and deaf to Ctrl-C from the start."""
+"""How worker processes are started: afresh, deaf to Ctrl-C, and without running the user's script again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _QuietProcess(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         with _LOCK, _without_main(), _without_interrupts():
-            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+            return SpawnProcess._Popen(process_obj)
 
 
 class QuietSpawnContext(SpawnContext):
@@ -44,7 +44,7 @@ def _without_main() -> Iterator[None]:
             data.pop("init_main_from_path", None)
         return data
 
-    spawn.get_preparation_data = preparation_data
+    spawn.get_preparation_data = preparation_data  # type: ignore[assignment]
     try:
         yield
     finally:

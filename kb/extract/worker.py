@@ -1,4 +1,4 @@
-"""What runs inside a worker process: reading under limits, with every finished page put down where the parent finds it."""
+"""What runs in a worker process: reading under limits, every finished page put down where the parent finds it."""
 
 from __future__ import annotations
 
