@@ -289,7 +289,7 @@ class Store:
             if name not in self._tables:
                 if self.is_local and not Path(self.uri).is_dir():
                     return None
-                if not self._connect().table_exists(name):
+                if name not in self._connect().list_tables(limit=100).tables:
                     return None
                 self._tables[name] = self._connect().open_table(name)
             return self._tables[name]
