@@ -1,0 +1,1 @@
+"""The bundled embedding server: any sentence-transformers model behind OpenAI's embeddings API. `python -m server`."""

@@ -1,0 +1,97 @@
+"""The life of the server: the port opens, the models load, requests are answered, SIGTERM drains."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from server.api import make_app
+from server.config import ServerConfig
+from server.serving import Serving
+
+__all__ = ["run"]
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ServerConfig) -> int:
+    """Serves until SIGTERM or SIGINT. Exit status: 0 ended as asked, 1 a model or the port could not be had."""
+    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        listener = _listen(config)
+    except OSError as error:
+        print(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return asyncio.run(_serve(config, listener))
+
+
+def _listen(config: ServerConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((config.host, config.port))
+    listener.listen(2048)
+    return listener
+
+
+async def _serve(config: ServerConfig, listener: socket.socket) -> int:
+    serving = Serving(config)
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    names = ", ".join(source.names[0] for source in config.models)
+    print(f"Serving {names} at {url}/v1 (loading …)", flush=True)
+    # Our own signal handling: uvicorn's would end the connections before the queue is drained.
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(serving), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=75)
+    )
+    serving_task = asyncio.create_task(server._serve([listener]))
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    loading = asyncio.create_task(asyncio.to_thread(serving.load))
+    status = await _until_ended(config, serving, url, loading, ending)
+    await serving.drain()
+    server.should_exit = True
+    await serving_task
+    if config.ready_file:
+        config.ready_file.unlink(missing_ok=True)
+    return status
+
+
+async def _until_ended(
+    config: ServerConfig, serving: Serving, url: str, loading: asyncio.Task[None], ending: asyncio.Event
+) -> int:
+    ended = asyncio.create_task(ending.wait())
+    await asyncio.wait([loading, ended], return_when=asyncio.FIRST_COMPLETED)
+    if loading.done() and loading.exception() is not None:
+        logger.error("The model could not be loaded: %s", loading.exception())
+        ended.cancel()
+        return 1
+    if not ending.is_set():
+        cards = [served.card for served in serving.served_models()]
+        for card in cards:
+            details = (
+                f"{card['dtype']} on {card['device']}, {card['dimension']} dimensions, {card['max_model_len']} tokens"
+            )
+            print(f"Ready: {card['id']} ({details})", flush=True)
+        if config.ready_file:
+            _write_ready(config.ready_file, url)
+        await ended
+    return 0
+
+
+def _write_ready(file: Path, url: str) -> None:
+    """In one step, so that whoever waits for it never reads half of it."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(json.dumps({"url": url, "pid": os.getpid()}), "utf-8")
+    partial.replace(file)

