@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["clean"]
+__all__ = ["clean", "is_clean"]
 
 # What goes: controls, zero-width and bidirectional marks, noncharacters, lone surrogates. ZWNJ and ZWJ (U+200C, U+200D)
 # stay: Persian and Indic words are spelled with them.
@@ -21,14 +21,24 @@ _PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _DRAWN = re.compile(
     "[\ufb00-\ufb06\ufb13-\ufb17\ufb1d-\ufb4f\ufb50-\ufdcf\ufdf0-\ufdfb\ufe70-\ufefc\uff01-\uffee\u2e80-\u2fdf\uf900-\ufaff]+"
 )
-_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")  # nothing to do: most lines of most documents
+# Whether any of it is there, or anything that Unicode writes in two ways. Most lines of most documents have none.
+_ODD = re.compile(
+    "[^ -~\u00a1-\u00ac\u00ae-\u02ff\u0388-\u03ce\u0400-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e"
+    "\u20a0-\u20bf\u2190-\u2328\u232b-\u2adb\u3001-\u3029\u3040-\u3096\u309b-\u30ff\u4e00-\u9fff\uac00-\ud7a3]|  "
+)
+
+
+def is_clean(text: str) -> bool:
+    """Whether `clean` has nothing to change in `text` but spaces at its ends."""
+    return _ODD.search(text) is None
 
 
 def clean(text: str) -> str:
     """`text`, one line, with junk dropped, spaces made single and letters made whole."""
-    if _PLAIN.fullmatch(text):
-        return text
-    text = _PAIRS.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    if is_clean(text):
+        return text.strip()
+    if _PAIRS.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
     text = _DRAWN.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text)
     text = _JUNK.sub("", _BULLETS.sub("•", text))
     text = _SPACES.sub(" ", text).strip()

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kb.config import ExtractionSettings
-from kb.extract.clean import clean
+from kb.extract.clean import clean, is_clean
 from kb.extract.columns import order_columns
 from kb.extract.furniture import remove_furniture
-from kb.extract.hyphens import join_hyphens, vocabulary
+from kb.extract.headings import infer_outline
+from kb.extract.hyphens import join_hyphens
 from kb.extract.layout import Line, RawPage
 from kb.extract.outline import outline_paths, place_sections
 from kb.extract.paragraphs import page_text
@@ -50,19 +51,19 @@ def finish(path: Path, reading: Reading) -> ExtractedDocument:
     """The pages as they will be chunked. Changes the lines of `reading` in place."""
     for page in reading.pages:
         page.lines = _cleaned(page.lines)
-    remove_furniture(reading.pages)
+    remove_furniture(reading.pages, [entry.title for entry in reading.outline])
     for page in reading.pages:
         order_columns(page)
-    texts = [page_text(page.lines) for page in reading.pages]
-    words = vocabulary(texts)
-    texts = [join_hyphens(text, words) for text in texts]
+    texts = join_hyphens([page_text(page.lines) for page in reading.pages])
     pages = _with_sections(reading, texts)
     status, reason = _outcome(reading, pages)
     return ExtractedDocument(str(path), status, reading.page_count, _cleaned_metadata(reading.metadata), pages, reason)
 
 
-def _cleaned(lines: Sequence[Line]) -> list[Line]:
-    return [Line(text, *line[1:]) for line in lines if (text := clean(line.text))]
+def _cleaned(lines: list[Line]) -> list[Line]:
+    if is_clean("".join([line.text for line in lines])):
+        return lines
+    return [line if text == line.text else line._replace(text=text) for line in lines if (text := clean(line.text))]
 
 
 def _cleaned_metadata(metadata: Metadata) -> Metadata:
@@ -78,7 +79,7 @@ def _provisional(page: RawPage) -> Page:
 
 
 def _with_sections(reading: Reading, texts: Sequence[str]) -> tuple[Page, ...]:
-    entries = outline_paths(reading.outline)
+    entries = outline_paths(reading.outline or infer_outline(reading.pages))
     path: tuple[str, ...] = ()
     pages: list[Page] = []
     following = 0

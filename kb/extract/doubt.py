@@ -12,6 +12,7 @@ __all__ = ["doubt"]
 # "More than 3 % of the letters stand in words of 25 letters or more" found 572 of 596 pages with glued words among
 # 5,173, and one of the others. Scripts without spaces between words are left out.
 _LONG_WORD = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u052f]{25,}")
+_LONG_AVERAGE = 7  # letters a word; below it no page has glued words, and looking for them takes a while
 _GLUED_SHARE = 0.03
 _UNKNOWN_SHARE = 0.05
 _FEW_LETTERS = 100  # below this a single long word would decide
@@ -23,12 +24,13 @@ def doubt(page: RawPage) -> str:
         return page.note or "the page cannot be loaded"
     if page.undecoded:
         return "its text cannot be decoded"
-    letters = page.letters
+    text = "\n".join([line.text for line in page.lines])
+    words = text.count(" ") + len(page.lines)
+    letters = len(text) - words
     if letters < _FEW_LETTERS:
         return ""
-    text = "\n".join([line.text for line in page.lines])
     if text.count("\ufffd") > _UNKNOWN_SHARE * letters:
         return "many characters are unknown"
-    if sum(map(len, _LONG_WORD.findall(text))) > _GLUED_SHARE * letters:
+    if letters > _LONG_AVERAGE * words and sum(map(len, _LONG_WORD.findall(text))) > _GLUED_SHARE * letters:
         return "words are glued together"
     return ""

@@ -12,6 +12,7 @@ from kb.types import Section
 __all__ = ["OutlineEntry", "PlacedEntry", "outline_paths", "place_sections"]
 
 _WORDS = re.compile(r"\w+")
+_NUMBER_WORDS = 2  # "3.5", or "Chapter 3."
 
 
 class OutlineEntry(NamedTuple):
@@ -53,23 +54,40 @@ def place_sections(
     A heading is sought after the one before it; one that is not in the text starts where that one did.
     """
     sections = [Section(0, continued)] if continued else []
+    lower = text.lower()
     position = 0
     for entry in entries:
-        found = _find_heading(text, entry.path[-1], position)
-        offset = position if found is None else found[0]
-        position = offset if found is None else found[1]
+        found = _find_heading(lower, entry.path[-1].lower(), position)
+        offset, position = found or (position, position)
         while sections and sections[-1].offset >= offset:
             sections.pop()
-        sections.append(Section(offset, entry.path))
+        if not sections or sections[-1].path != entry.path:
+            sections.append(Section(offset, entry.path))
     return tuple(sections), sections[-1].path if sections else continued
 
 
 def _find_heading(text: str, title: str, start: int) -> tuple[int, int] | None:
-    """Start and end of `title` at the start of a line of `text`, whatever numbers stand before it; else anywhere."""
+    """Where the line starts that begins with `title`, a number before it or not, and where the line after it starts.
+
+    A line that holds nothing else is better than one that goes on; a title over several lines is found as well.
+    """
+    best: tuple[int, int] | None = None
+    at = text.find(title, start)
+    while at >= 0:
+        line_start, line_end = text.rfind("\n", 0, at) + 1, text.find("\n", at + len(title))
+        line_end = len(text) if line_end < 0 else line_end
+        if line_start >= start and len(text[line_start:at].split()) <= _NUMBER_WORDS:
+            best = best or (line_start, line_end)
+            if not text[at + len(title) : line_end].strip():
+                return line_start, line_end
+        at = text.find(title, at + 1)
+    return best or _find_words(text, title, start)
+
+
+def _find_words(text: str, title: str, start: int) -> tuple[int, int] | None:
+    """As `_find_heading`, for a title that the page has with other spaces, line ends or punctuation."""
     words = [re.escape(word) for word in _WORDS.findall(title)]
     if not words:
         return None
-    heading = r"\W*".join(words)
-    at_line_start = re.compile(rf"^(?:[^\w\n]*(?:\w{{1,8}}[.:)]?[^\w\n]+){{0,2}}?)({heading})\b", re.I | re.M)
-    match = at_line_start.search(text, start) or re.compile(rf"\b{heading}\b", re.I).search(text, start)
-    return (match.start(), match.end()) if match else None
+    match = re.compile(r"^(?:\S+ ){0,2}?" + r"\W{0,3}".join(words) + r"\b", re.M).search(text, start)
+    return match.span() if match else None

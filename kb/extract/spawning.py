@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -34,7 +34,7 @@ def _without_main() -> Iterator[None]:
 
     A script without the `if __name__ == "__main__"` guard would be run again in each worker.
     """
-    original: Callable[[str], dict[str, Any]] = spawn.get_preparation_data
+    original = spawn.get_preparation_data
     thread = threading.get_ident()
 
     def preparation_data(name: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _without_main() -> Iterator[None]:
             data.pop("init_main_from_path", None)
         return data
 
-    spawn.get_preparation_data = preparation_data  # type: ignore[assignment]
+    spawn.get_preparation_data = preparation_data
     try:
         yield
     finally:
