@@ -27,7 +27,7 @@ KEEP_ALIVE_SECONDS = 30.0  # shorter than the 60-75 s after which load balancers
 
 @dataclass(slots=True)
 class Exchange:
-    """What happened on the wire during one request; `failure` is httpx's own exception, `status` None without answer."""
+    """What happened on the wire during one request; `failure` is httpx's own, `status` None without answer."""
 
     timeout: float
     deadline: float = 0.0
@@ -91,7 +91,9 @@ def secrets_of(settings: EmbedderSettings) -> tuple[str, ...]:
 class WireClient(httpx.Client):
     """An httpx client that never follows a redirect (the key would go along) and that keeps to a deadline."""
 
-    def __init__(self, headers: Mapping[str, str], *, timeout: float, connections: int, keep_alive: bool = True) -> None:
+    def __init__(
+        self, headers: Mapping[str, str], *, timeout: float, connections: int, keep_alive: bool = True
+    ) -> None:
         limits = httpx.Limits(
             max_connections=connections + 4,
             max_keepalive_connections=connections + 4 if keep_alive else 0,

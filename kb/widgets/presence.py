@@ -11,6 +11,6 @@ def someone_is_there() -> bool:
     """True in a notebook that can ask its user for input; papermill and nbconvert run cells without that."""
     from IPython import get_ipython
 
-    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
+    shell: Any = get_ipython()
     kernel = getattr(shell, "kernel", None)
     return bool(getattr(kernel, "_allow_stdin", False))

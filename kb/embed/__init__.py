@@ -1,0 +1,18 @@
+"""Texts to vectors through litellm, at any OpenAI-compatible endpoint."""
+
+from kb.embed.cache import EmbeddingCache
+from kb.embed.embedder import Embedder, EmbedderUsage, EmbeddingBatch, open_cache
+from kb.embed.probe import EndpointProfile
+from kb.embed.space import EmbeddingSpace
+from kb.embed.tokens import TokenCounter
+
+__all__ = [
+    "Embedder",
+    "EmbedderUsage",
+    "EmbeddingBatch",
+    "EmbeddingCache",
+    "EmbeddingSpace",
+    "EndpointProfile",
+    "TokenCounter",
+    "open_cache",
+]
