@@ -51,7 +51,7 @@ def finish(path: Path, reading: Reading) -> ExtractedDocument:
     """The pages as they will be chunked. Changes the lines of `reading` in place."""
     for page in reading.pages:
         page.lines = _cleaned(page.lines)
-    remove_furniture(reading.pages, [entry.title for entry in reading.outline])
+    remove_furniture(reading.pages)
     for page in reading.pages:
         order_columns(page)
     texts = join_hyphens([page_text(page.lines) for page in reading.pages])
@@ -103,7 +103,7 @@ def _outcome(reading: Reading, pages: Sequence[Page]) -> tuple[DocumentStatus, s
     if has_text:
         said += [f"{_named(silent)} without text"] if silent else []
         return DocumentStatus.PARTIAL if failed else DocumentStatus.INDEXED, "; ".join(said)
-    if said:
+    if said and (failed or all(page.status is PageStatus.BLANK for page in silent)):
         return DocumentStatus.CORRUPT, "; ".join(said)
     images = sum(page.status is PageStatus.IMAGE_ONLY for page in pages)
     note = next((page.note for page in silent if page.note), "")

@@ -13,6 +13,12 @@ __all__ = ["doubt"]
 # 5,173, and one of the others. Scripts without spaces between words are left out.
 _LONG_WORD = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u052f]{25,}")
 _LONG_AVERAGE = 7  # letters a word; below it no page has glued words, and looking for them takes a while
+# Latin, Greek and Cyrillic letters side by side: pdfium reads some character maps wrongly, "quyпn" for "quyền".
+_MIXED_WORD = re.compile(
+    "[a-z\u00e0-\u024f](?=[\u0370-\u052f])|[\u03b1-\u03c9](?=[\u0400-\u052f\u00e0-\u024f])"
+    "|[\u0400-\u052f](?=[a-z\u0370-\u03ff])"
+)
+_MIXED_SHARE = 0.01
 _GLUED_SHARE = 0.03
 _UNKNOWN_SHARE = 0.05
 _FEW_LETTERS = 100  # below this a single long word would decide
@@ -33,4 +39,6 @@ def doubt(page: RawPage) -> str:
         return "many characters are unknown"
     if letters > _LONG_AVERAGE * words and sum(map(len, _LONG_WORD.findall(text))) > _GLUED_SHARE * letters:
         return "words are glued together"
+    if not text.isascii() and len(_MIXED_WORD.findall(text)) > _MIXED_SHARE * letters:
+        return "letters of different alphabets are mixed"
     return ""

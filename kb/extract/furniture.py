@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from operator import attrgetter
 
@@ -17,32 +17,31 @@ __all__ = ["remove_furniture"]
 
 _FEWEST_PAGES = 4  # with text; in a shorter document a repeated line may mean something
 _OUTERMOST = 4  # lines at the top and at the bottom of a page that are looked at
+_FEWEST_REPEATS = 3  # of a line
+_REPEATED_SHARE = 0.05  # of the pages at least: a head that names a short section says something, and stays
 _FEWEST_LINES = 3  # a page with less than this is left alone
 _SAME_HEIGHT = 3.0  # points between lines of one slot, on different pages
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _ROMAN = re.compile(r"[ivxlc]+")
-_WORD = re.compile(r"\w+")
 _NUMBER_HERE = "#"
 _BOTTOM = attrgetter("bottom")
-_NAMES_OF_PARTS = frozenset({"chapter", "section", "part", "appendix", "page"})
 
 _Place = tuple[int, Line]  # index of the page, line
 
 
-def remove_furniture(pages: Sequence[RawPage], titles: Iterable[str] = ()) -> None:
+def remove_furniture(pages: Sequence[RawPage]) -> None:
     """Take the lines away, in place, that repeat at the top or bottom of more than half of the pages.
 
-    Page numbers count as the same, and so do the heads that change with the section: where more than half of the pages
-    have a line at one height that another page has as well, or that is made of words of the outline's `titles`.
+    Page numbers count as the same. A head that changes from chapter to chapter, or from left to right, is told by its
+    place: more than half of the pages have a line at that height that other pages have as well.
     """
     looked_at = [index for index, page in enumerate(pages) if len(page.lines) >= _FEWEST_LINES]
     if len(looked_at) < _FEWEST_PAGES:
         return
-    title_words = set(_NAMES_OF_PARTS) | {word for title in titles for word in _WORD.findall(title.casefold())}
     dropped: dict[int, set[int]] = defaultdict(set)
     for places in _outermost(looked_at, pages):
         for slot in _slots(places):
-            for index, line in _repeated(slot, pages, title_words, len(looked_at)):
+            for index, line in _repeated(slot, pages, len(looked_at)):
                 dropped[index].add(id(line))
     for index, lines in dropped.items():
         kept = [line for line in pages[index].lines if id(line) not in lines]
@@ -72,18 +71,18 @@ def _slots(places: Sequence[_Place]) -> list[list[_Place]]:
     return slots
 
 
-def _repeated(slot: Sequence[_Place], pages: Sequence[RawPage], title_words: set[str], page_count: int) -> list[_Place]:
+def _repeated(slot: Sequence[_Place], pages: Sequence[RawPage], page_count: int) -> list[_Place]:
     """The lines of a slot that repeat, where such lines stand on more than half of the pages."""
     if len({index for index, _ in slot}) <= page_count / 2:
         return []
     groups: dict[str, list[_Place]] = defaultdict(list)
     for index, line in slot:
         groups[_skeleton(line.text, pages[index])].append((index, line))
-    found: list[_Place] = []
-    for skeleton, places in groups.items():
-        regular = _regular(places, pages) if len(places) > 1 else []
-        found += regular or (places if _made_of(skeleton, title_words) else [])
-    return found if len({index for index, _ in found}) > page_count / 2 else []
+    repeated = [_regular(places, pages) for places in groups.values() if len(places) > 1]
+    if len({index for places in repeated for index, _ in places}) <= page_count / 2:
+        return []
+    often = max(_FEWEST_REPEATS, _REPEATED_SHARE * page_count)
+    return [place for places in repeated if len(places) >= often for place in places]
 
 
 def _skeleton(text: str, page: RawPage) -> str:
@@ -118,8 +117,3 @@ def _most_common(values: Sequence[int]) -> int | None:
     """The value that occurs most often, if it occurs more than once."""
     value, count = Counter(values).most_common(1)[0]
     return value if count > 1 else None
-
-
-def _made_of(skeleton: str, words: set[str]) -> bool:
-    found = _WORD.findall(skeleton)
-    return bool(found) and all(word in words for word in found)

@@ -12,6 +12,7 @@ from kb.types import Section
 __all__ = ["OutlineEntry", "PlacedEntry", "outline_paths", "place_sections"]
 
 _WORDS = re.compile(r"\w+")
+_NUMBER_LINES = re.compile(r"\s*(?:[^\W\d_]{1,12}\s)?[0-9IVXLC.]{1,8}[.:]?\s*")
 _NUMBER_WORDS = 2  # "3.5", or "Chapter 3."
 
 
@@ -58,7 +59,10 @@ def place_sections(
     position = 0
     for entry in entries:
         found = _find_heading(lower, entry.path[-1].lower(), position)
-        offset, position = found or (position, position)
+        offset, end = found or (position, position)
+        if _NUMBER_LINES.fullmatch(text, position, offset):
+            offset = position  # "Chapter 2" stands on a line of its own above its title
+        position = end
         while sections and sections[-1].offset >= offset:
             sections.pop()
         if not sections or sections[-1].path != entry.path:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, pairwise
+from statistics import median
 from threading import RLock
 from typing import Any
 
@@ -19,6 +22,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from kb.extract.dates import parse_date
+from kb.extract.images import render
 from kb.extract.layout import Line, RawPage
 from kb.extract.outline import OutlineEntry
 from kb.types import Metadata, PageStatus
@@ -32,6 +36,7 @@ logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # else an outl
 _LINE = re.compile("([^\\s\ufffe](?:[^\r\n\ufffe]*[^\\s\ufffe])?)(\ufffe)?")
 _FLATTENED = 1  # FLATTEN_SUCCESS
 _OBJECTS_LOOKED_AT = 500
+_SAMPLED_LETTERS = 50
 _OUTLINE_DEPTH = 64
 _OUTLINE_ENTRIES = 50_000  # an outline may refer to itself
 
@@ -60,17 +65,29 @@ class PdfiumReader:
             if self._has_form and pdfium_c.FPDFPage_Flatten(page, pdfium_c.FLAT_NORMALDISPLAY) == _FLATTENED:
                 page.close()  # what is filled in is part of the page's text now, in its place
                 page = self._document[number - 1]
-            rotation = page.get_rotation()
-            width, height = page.get_size()
+            frame = Frame(page.get_rotation(), *page.get_size())
             textpage = page.get_textpage()
             try:
-                lines = list(_lines(textpage, Frame(rotation, width, height)))
+                lines = list(_lines(textpage, frame))
+                if _is_sideways(lines):
+                    frame = frame.turned_to(_text_rotation(textpage))
+                    lines = list(_lines(textpage, frame))
+                if frame.rotation:
+                    lines = _of_one_height(lines)
             finally:
                 textpage.close()
             status, undecoded = (PageStatus.TEXT, False) if lines else _without_text(page)
         finally:
             page.close()
-        return RawPage(number, self.label(number), lines, width, height, status, undecoded=undecoded)
+        return RawPage(number, self.label(number), lines, frame.width, frame.height, status, undecoded=undecoded)
+
+    def render(self, number: int, scale: float) -> tuple[bytes, int, int]:
+        """Page `number` in grey, `scale` x 72 dots per inch: its pixels, width and height."""
+        page = self._document[number - 1]
+        try:
+            return render(page, scale=scale, grayscale=True)
+        finally:
+            page.close()
 
     def label(self, number: int) -> str:
         """What is printed as the number of page `number`; its position where the document defines none."""
@@ -157,6 +174,12 @@ class Frame:
     def __init__(self, rotation: int, width: float, height: float) -> None:
         self.rotation, self.width, self.height = rotation, width, height
 
+    def turned_to(self, rotation: int) -> Frame:
+        """The frame in which the page is turned by `rotation`, whatever it is displayed with."""
+        swapped = (rotation - self.rotation) % 180 != 0
+        width, height = (self.height, self.width) if swapped else (self.width, self.height)
+        return Frame(rotation, width, height)
+
     def box(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
         if self.rotation == 90:
             return bottom, self.height - right, top, self.height - left
@@ -167,13 +190,39 @@ class Frame:
         return left, bottom, right, top
 
 
+def _is_sideways(lines: list[Line]) -> bool:
+    """Whether the lines run up or down the page: a wide table, turned to fit."""
+    longer = [line for line in lines if len(line.text) > 3]
+    return 2 * sum(line.height > line.right - line.left for line in longer) > len(longer)
+
+
+def _of_one_height(lines: list[Line]) -> list[Line]:
+    """The lines as high as most of their distances allow: pdfium's loose boxes of turned letters are too flat."""
+    bottoms = sorted({round(line.bottom, 1) for line in lines}, reverse=True)
+    steps = [above - below for above, below in pairwise(bottoms) if above - below > 1]
+    height = 0.8 * median(steps) if steps else 10.0
+    return [line._replace(top=line.bottom + height) for line in lines]
+
+
+def _text_rotation(textpage: Any) -> int:
+    """By how many degrees, clockwise, the page must be turned for most of its text to run from left to right."""
+    count = textpage.count_chars()
+    sampled = range(0, count, max(1, count // _SAMPLED_LETTERS))
+    angles = Counter(
+        round(math.degrees(pdfium_c.FPDFText_GetCharAngle(textpage, index)) / 90) % 4 * 90
+        for index in sampled
+        if not pdfium_c.FPDFText_IsGenerated(textpage, index)
+    )
+    return angles.most_common(1)[0][0] if angles else 0
+
+
 def _lines(textpage: Any, frame: Frame) -> Iterator[Line]:
     """The lines of a page in the order of its content stream. Most of the time that is ours is spent here."""
     count = textpage.count_chars()
     text = textpage.get_text_range() if count else ""
     same_index = count == len(text)  # else pdfium has characters that it does not give out (NUL, or halves of a pair)
-    rectangle, get_box, place = pdfium_c.FS_RECTF(), pdfium_c.FPDFText_GetLooseCharBox, frame.box
-    handle, target = textpage.raw, ctypes.byref(rectangle)
+    rectangle, get_box = pdfium_c.FS_RECTF(), pdfium_c.FPDFText_GetLooseCharBox
+    handle, target, rotated = textpage.raw, ctypes.byref(rectangle), frame.rotation != 0
     for match in _LINE.finditer(text):
         line, hyphen = match.groups()
         first, last = match.start(), match.end(1) - 1
@@ -186,5 +235,8 @@ def _lines(textpage: Any, frame: Frame) -> Iterator[Line]:
         low, high = rectangle.bottom, rectangle.top
         if low < top and high > bottom:  # the same line: its first character may be a superscript
             bottom, top = low if low < bottom else bottom, high if high > top else top
-        box = place(min(left, rectangle.left), bottom, max(right, rectangle.right), top)
-        yield Line(line + "-" if hyphen else line, *box)
+        start, end = rectangle.left, rectangle.right
+        left, right = left if left < start else start, right if right > end else end
+        if rotated:
+            left, bottom, right, top = frame.box(left, bottom, right, top)
+        yield Line(line + "-" if hyphen else line, left, bottom, right, top)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from itertools import islice
 from typing import Any, TypeVar
 
 from pypdf import PdfReader, apply_configuration
@@ -31,6 +32,7 @@ _RAISED: dict[str, Any] = {
     "zlib_maximum_output_length": 400_000_000,
     "stream_decoding_work_maximum_length": 1_200_000_000,
 }
+_PAGES_LOOKED_AT = 20
 _LINE_HEIGHT = 12.0  # pypdf gives no places: lines are laid out evenly
 
 
@@ -66,13 +68,13 @@ class PypdfReader:
             return self._reader.page_labels[number - 1].strip() or str(number)
         return str(number)
 
-    def damage(self) -> str:
-        """The first thing that pypdf had to repair; empty where the structure is sound."""
-        repairs: list[str] = []
-        with _quiet(repairs):
-            for page in _open(self._data, self._passwords).pages:
+    def repairs(self) -> list[str]:
+        """What pypdf had to repair; empty where the structure is sound. Raises any Exception where it cannot."""
+        messages: list[str] = []
+        with _quiet(messages):
+            for page in islice(_open(self._data, self._passwords).pages, _PAGES_LOOKED_AT):
                 page.get_contents()
-        return f"damaged: {repairs[0]}" if repairs else ""
+        return messages
 
     def outline(self) -> list[OutlineEntry]:
         """The bookmarks in order; one without a page takes the page of the one before it."""

@@ -19,6 +19,8 @@ from kb.types import DocumentStatus, Metadata, PageStatus
 
 __all__ = ["Reading", "RefusedError", "read_document"]
 
+_LITTLE_TEXT = 10_000  # letters and spaces
+
 
 class RefusedError(Exception):
     """The document has no pages to give, and why."""
@@ -76,8 +78,8 @@ def read_document(
             reading.pages.append(page)
             if on_page:
                 on_page(page)
-        if all(page.status is PageStatus.BLANK for page in reading.pages):
-            reading.reason = second.damage()
+        if settings.engine == "auto":
+            reading.reason = _damage(reading.pages, second)
         return reading
     finally:
         if isinstance(reader, PdfiumReader):
@@ -149,6 +151,18 @@ def _read_page(number: int, reader: Reader, second: _SecondOpinion, settings: Ex
     return page
 
 
+def _damage(pages: Sequence[RawPage], second: _SecondOpinion) -> str:
+    """What is wrong with a document that gave little text; empty where nothing is, or nobody looked.
+
+    pdfium repairs without a word, and a file that lost pages gives little. For the others opening them a second time
+    would cost a tenth of reading them.
+    """
+    if sum(page.letters for page in pages) > _LITTLE_TEXT:
+        return ""
+    blank = all(page.status is PageStatus.BLANK for page in pages)
+    return second.damage(repairs_count=blank)
+
+
 class _SecondOpinion:
     """pypdf, opened when it is first needed: that costs more than pdfium takes for the whole document."""
 
@@ -183,14 +197,15 @@ class _SecondOpinion:
         other.width, other.height = page.width, page.height
         return other
 
-    def damage(self) -> str:
-        """What is wrong with the file's structure, for a document that gave nothing; empty where it is sound."""
+    def damage(self, *, repairs_count: bool) -> str:
+        """What is wrong with the file's structure; empty where it is sound, or repaired and that is fine."""
         try:
-            return self.reader().damage()
+            repairs = self.reader().repairs()
+            return f"damaged: {repairs[0]}" if repairs and repairs_count else ""
         except MemoryError:
             raise
         except Exception as error:
-            return _described(error)
+            return f"damaged: {_described(error)}"
 
 
 def _encrypted(passwords: Sequence[str]) -> RefusedError:
