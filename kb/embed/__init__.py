@@ -1,8 +1,10 @@
 """Texts to vectors through litellm, at any OpenAI-compatible endpoint."""
 
 from kb.embed.cache import EmbeddingCache
-from kb.embed.embedder import Embedder, EmbedderUsage, EmbeddingBatch, open_cache
-from kb.embed.probe import EndpointProfile
+from kb.embed.embedder import Embedder
+from kb.embed.open_cache import open_cache
+from kb.embed.profile import EndpointProfile
+from kb.embed.results import EmbedderUsage, EmbeddingBatch
 from kb.embed.space import EmbeddingSpace
 from kb.embed.tokens import TokenCounter
 

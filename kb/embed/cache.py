@@ -1,35 +1,29 @@
-"""The embedding cache: vectors by embedding space and text, on disk, shared by processes, bounded; never pickles."""
+"""What an embedding cache is: vectors by embedding space and text. Losing it costs time, never a result."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import sqlite3
-import threading
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from kb.embed.space import EmbeddingSpace
 from kb.types import Vector
 
-__all__ = ["DiskCache", "EmbeddingCache", "key_of"]
+__all__ = ["EmbeddingCache", "id_of", "key_of", "packed", "same_space", "unpacked"]
 
-logger = logging.getLogger(__name__)
-
-LOOKUP_BATCH = 500
-BUSY_SECONDS = 10.0
-# Once full, this share of the oldest entries goes, so that eviction is rare.
-EVICTED_SHARE = 0.2
+UNIT = 1e-2  # how far from 1 the norm of a kept vector may be
 
 
 class EmbeddingCache(Protocol):
-    """Vectors by key. Losing it costs time, never a result: it raises nothing."""
+    """Raises nothing: what cannot be read is not there, what cannot be kept is not kept."""
+
+    def space_id(self, space: EmbeddingSpace) -> str:
+        """The id under which the vectors of this space are kept."""
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
-        """The vectors that are there."""
+        """The vectors that are there, each float32 (dimension,)."""
 
     def put(self, vectors: Mapping[bytes, Vector]) -> None:
         """Keeps vectors."""
@@ -38,85 +32,35 @@ class EmbeddingCache(Protocol):
         """Lets go of files and connections."""
 
 
-def key_of(space: str, text: str) -> bytes:
-    """The key of a text in an embedding space, of which `space` says everything that decides a vector."""
-    return hashlib.sha256(space.encode() + b"\x00" + text.encode("utf-8", "surrogatepass")).digest()
+def key_of(space_id: str, text: str) -> bytes:
+    """The key of a text in an embedding space, 32 bytes."""
+    return hashlib.sha256(space_id.encode() + b"\x00" + text.encode("utf-8", "surrogatepass")).digest()
 
 
-class DiskCache:
-    """A SQLite file in write-ahead mode: many processes read while one writes."""
+def id_of(space: EmbeddingSpace) -> str:
+    """The id of a space that is met for the first time."""
+    return hashlib.sha256(space.to_json().encode()).hexdigest()[:32]
 
-    def __init__(self, file: Path, *, max_bytes: int) -> None:
-        self._file = file
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._broken = False
 
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
-        """The vectors that are there, each float32 (dimension,)."""
-        found: dict[bytes, Vector] = {}
-        with self._lock:
-            try:
-                if self._connection is None and not self._file.exists():
-                    return found
-                for start in range(0, len(keys), LOOKUP_BATCH):
-                    part = keys[start : start + LOOKUP_BATCH]
-                    marks = ",".join("?" * len(part))
-                    rows = self._open().execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)
-                    found |= {key: np.frombuffer(vector, "<f4") for key, vector in rows}
-            except (sqlite3.Error, OSError) as error:
-                self._give_up(error)
-        return found
+def same_space(space: EmbeddingSpace, known: Iterable[tuple[str, str]]) -> str | None:
+    """The id of the known space (id, JSON) that is this one; canaries are never equal to the last bit."""
+    for space_id, text in known:
+        try:
+            if EmbeddingSpace.from_json(text).difference(space) is None:
+                return space_id
+        except (ValueError, KeyError, TypeError):
+            continue
+    return None
 
-    def put(self, vectors: Mapping[bytes, Vector]) -> None:
-        """Keeps vectors; the oldest go where it gets too large."""
-        if not vectors or self._broken:
-            return
-        now = time.time()
-        rows = [(key, np.ascontiguousarray(vector, "<f4").tobytes(), now) for key, vector in vectors.items()]
-        with self._lock:
-            try:
-                connection = self._open()
-                with connection:
-                    connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
-                self._evict(connection)
-            except (sqlite3.Error, OSError) as error:
-                self._give_up(error)
 
-    def close(self) -> None:
-        """Closes the file."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+def packed(vector: Vector) -> bytes:
+    """A vector as little-endian float32."""
+    return np.ascontiguousarray(vector, "<f4").tobytes()
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, kept_at REAL NOT NULL)"
-                " WITHOUT ROWID"
-            )
-            self._connection.execute("CREATE INDEX IF NOT EXISTS by_age ON vectors (kept_at)")
-        return self._connection
 
-    def _evict(self, connection: sqlite3.Connection) -> None:
-        [pages], [page_size] = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
-        [free] = connection.execute("PRAGMA freelist_count").fetchone()
-        if (pages - free) * page_size <= self._max_bytes:
-            return
-        with connection:
-            connection.execute(
-                "DELETE FROM vectors WHERE key IN (SELECT key FROM vectors ORDER BY kept_at LIMIT"
-                " (SELECT max(1, CAST(count(*) * ? AS INTEGER)) FROM vectors))",
-                (EVICTED_SHARE,),
-            )
-
-    def _give_up(self, error: Exception) -> None:
-        if not self._broken:
-            logger.warning("The embedding cache %s cannot be used: %s. Going on without it.", self._file, error)
-        self._broken = True
+def unpacked(data: object) -> Vector | None:
+    """The vector in the bytes; None where they hold no unit vector (somebody else's, or damaged)."""
+    if not isinstance(data, bytes) or not data or len(data) % 4:
+        return None
+    vector = np.frombuffer(data, "<f4")
+    return vector if abs(float(vector @ vector) - 1.0) < UNIT else None

@@ -3,122 +3,189 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from kb.config import EmbedderSettings
-from kb.embed.failures import Failure, failure_of
+from kb.embed.answers import unit
+from kb.embed.endpoint_tokens import asker_of
+from kb.embed.failures import Remedy, RequestFailed
+from kb.embed.profile import EndpointProfile, Traits
+from kb.embed.recognise import Server, listed_names, recognise, root_of
+from kb.embed.sender import Form, Sender
 from kb.embed.space import CANARIES, EmbeddingSpace
 from kb.embed.tokens import DEFAULT_MAX_TOKENS, TokenCounter, find_tokenizer, local_max_tokens
-from kb.embed.wire import Exchange, WireClient
-from kb.errors import EndpointError, EndpointModelError
+from kb.embed.wire import bare_url
+from kb.errors import EndpointConnectionError, EndpointError, EndpointModelError
 from kb.types import Vector
 
-__all__ = ["EndpointProfile", "RequestFailed", "probe"]
+__all__ = ["explain", "first_vectors", "probe", "server_at", "space_at"]
 
-PROBE_SECONDS = 10.0
+logger = logging.getLogger(__name__)
 
-
-class RequestFailed(Exception):
-    """A request that gave no vectors."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure.error))
-        self.failure = failure
+QUESTION_SECONDS = 5.0  # for /models and the like, which need no model
+UNIT = 1e-3  # how far from 1 the norm of a normalised vector may be: half precision
+FORMS = (Form(True, True), Form(True, False), Form(False, True), Form(False, False))
 
 
-@dataclass(frozen=True)
-class EndpointProfile:
-    """What was found out."""
-
-    space: EmbeddingSpace
-    tokenizer: TokenCounter
-    takes_lists: bool
-    base64: bool
-    normalised: bool
-
-
-Send = Callable[[Sequence[str], bool, bool], Vector]  # texts, as a list, in base64
-
-
-def probe(settings: EmbedderSettings, wire: WireClient, send: Send) -> EndpointProfile:
-    """Asks the first endpoint. Raises EndpointError: connection, authentication, model or timeout."""
+def probe(settings: EmbedderSettings, sender: Sender, known: Traits | None = None) -> EndpointProfile:
+    """Asks every endpoint, with what is known of them already. Raises EndpointError in one of the four families."""
     base_url = settings.base_urls[0]
-    listed = wire.ask("GET", f"{base_url}/models", timeout=min(settings.timeout, PROBE_SECONDS))
-    card = _card(listed, settings)
-    vectors, takes_lists, base64 = _first_vectors(send)
-    norms = np.linalg.norm(vectors, axis=1)
-    space = EmbeddingSpace(settings.model, int(vectors.shape[1]), vectors / norms[:, None])
-    normalised = bool(np.allclose(norms, 1.0, atol=1e-3))
-    return EndpointProfile(space, _tokenizer(settings, wire, base_url, card), takes_lists, base64, normalised)
+    spaces: list[EmbeddingSpace] = []
+    traits = known
+    for url in settings.base_urls:
+        form = Form(known.takes_lists, known.base64) if known else None
+        vectors, taken = first_vectors(settings, sender, url, form)
+        spaces.append(EmbeddingSpace(settings.model, vectors.shape[1], unit(vectors)))
+        if traits is None:
+            traits = _traits(settings, sender, url, taken, vectors)
+    _must_agree(settings.base_urls, spaces)
+    assert traits is not None
+    return EndpointProfile(spaces[0], _tokenizer(settings, sender, base_url, traits), traits)
 
 
-def _card(listed: Exchange, settings: EmbedderSettings) -> dict[str, Any]:
-    """The model as /models lists it, empty where there is no list. Raises EndpointError for a wrong key or name."""
-    if listed.status in (401, 403):
-        raise failure_of(listed, EndpointError(""), settings).error
-    try:
-        cards = [card for card in json.loads(listed.body)["data"] if isinstance(card.get("id"), str)]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
-    names = [name for card in cards for name in (card["id"], *card.get("aliases", ()))]
-    for card in cards:
-        if settings.model in (card["id"], *card.get("aliases", ())):
-            return dict(card)
-    if names:
-        near = difflib.get_close_matches(settings.model, names, n=3, cutoff=0.0)
-        raise EndpointModelError(
-            f"no model {settings.model!r} there",
-            where=f"GET {listed.url}",
-            fix=f"Set embedder.model to one that is served: {', '.join(near)}.",
-        )
-    return {}
+def space_at(settings: EmbedderSettings, sender: Sender, form: Form) -> EmbeddingSpace:
+    """The space as it is now, asked with the canaries again. Raises EndpointError."""
+    free = Form(form.takes_lists, form.base64)
+    vectors, _ = _canaries(sender, free, None, settings.retries)
+    return EmbeddingSpace(settings.model, vectors.shape[1], unit(vectors))
 
 
-def _first_vectors(send: Send) -> tuple[Vector, bool, bool]:
-    """The canaries' vectors by the richest form of request that the endpoint takes."""
-    try:
-        return send(CANARIES, True, True), True, True
-    except RequestFailed as failed:
-        if not failed.failure.divisible:
-            raise failed.failure.error from None
-        first = failed.failure.error
-    for takes_lists in (True, False):
+def first_vectors(
+    settings: EmbedderSettings, sender: Sender, base_url: str, known: Form | None = None
+) -> tuple[Vector, Form]:
+    """The canaries' raw vectors by the richest form that the endpoint takes. Raises EndpointError, with its cause."""
+    first: RequestFailed | None = None
+    for form in (known,) if known else FORMS:
         try:
-            if takes_lists:
-                return send(CANARIES, True, False), True, False
-            return np.concatenate([send([text], False, False) for text in CANARIES]), False, False
+            return _canaries(sender, form, base_url, settings.retries)
         except RequestFailed as failed:
-            if not failed.failure.divisible:
-                raise failed.failure.error from None
-    raise first
+            first = first or failed
+            if failed.failure.remedy is not Remedy.DIVIDE or failed.failure.status not in (400, 422, 424, 500):
+                break
+    if known is not None and first is not None and first.failure.remedy is not Remedy.WAIT:
+        return first_vectors(settings, sender, base_url)  # it is not what it was: find out anew
+    assert first is not None
+    raise explain(settings, sender, base_url, first) from None
 
 
-def _tokenizer(settings: EmbedderSettings, wire: WireClient, base_url: str, card: dict[str, Any]) -> TokenCounter:
-    tokenizer, source = find_tokenizer(settings)
-    max_tokens = (
-        settings.max_tokens
-        or _whole(card.get("max_model_len"))
-        or _told_by_info(wire, base_url, settings)
-        or local_max_tokens(settings.model)
-        or DEFAULT_MAX_TOKENS
+def _canaries(sender: Sender, form: Form, base_url: str | None, retries: int) -> tuple[Vector, Form]:
+    if form.takes_lists:
+        vectors, coded = sender.send(CANARIES, form, retries=retries, base_url=base_url, urgent=True)
+    else:
+        answers = [sender.send([text], form, retries=retries, base_url=base_url, urgent=True) for text in CANARIES]
+        vectors, coded = np.concatenate([rows for rows, _ in answers]), all(coded for _, coded in answers)
+    return vectors, Form(form.takes_lists, coded)
+
+
+def explain(settings: EmbedderSettings, sender: Sender, base_url: str, failed: RequestFailed) -> EndpointError:
+    """The error of the first request, with what a few more questions to the server tell of its cause."""
+    failure = failed.failure
+    error, status = failure.error, failure.status
+    if status is None or status in (401, 403, 407, 408, 429) or status >= 500 or 300 <= status < 400:
+        return error
+    server = server_at(settings, sender, base_url)
+    if not server.serves_embeddings:
+        return EndpointModelError(
+            f"no embeddings there: {server.note}", where=error.where, fix="Start that one instead."
+        )
+    names = listed_names(server.cards)
+    if names and settings.model not in names:
+        near = difflib.get_close_matches(settings.model, names, n=3, cutoff=0.0)
+        fix = f"Set embedder.model to a model that is served: {', '.join(near)}."
+        return EndpointModelError(f"there is no model {settings.model!r}; {error.what}", where=error.where, fix=fix)
+    if isinstance(error, EndpointConnectionError) or server.kind == "web server":
+        return _wrong_path(sender, base_url, server, error)
+    return error
+
+
+def _wrong_path(sender: Sender, base_url: str, server: Server, error: EndpointError) -> EndpointError:
+    """base_url leads nowhere: see whether /v1 is missing from it, or too much."""
+    root = root_of(base_url)
+    for other in (f"{root}/v1", root):
+        if other != base_url and sender.wire.ask("GET", f"{other}/models", timeout=QUESTION_SECONDS).status == 200:
+            lack = "lacks /v1" if other.endswith("/v1") and "/v1" not in base_url else "has a /v1 too much"
+            what = f"no embeddings route there: embedder.base_url {lack}; {error.what}"
+            fix = f"Set embedder.base_url to {bare_url(other)}."
+            return EndpointConnectionError(what, where=error.where, fix=fix)
+    note = f"; {server.note}" if server.note else ""
+    return EndpointConnectionError(f"{error.what}{note}", where=error.where, fix=error.fix)
+
+
+def server_at(settings: EmbedderSettings, sender: Sender, base_url: str) -> Server:
+    """What kind of server answers there."""
+    return recognise(sender.wire, base_url, timeout=min(settings.timeout, QUESTION_SECONDS))
+
+
+def _traits(settings: EmbedderSettings, sender: Sender, url: str, form: Form, vectors: Vector) -> Traits:
+    server = server_at(settings, sender, url)
+    names = listed_names(server.cards)
+    if names and settings.model not in names:
+        logger.warning(
+            "%s answers, but lists no model %r (it has %s): it may ignore the name",
+            bare_url(url),
+            settings.model,
+            ", ".join(names[:5]),
+        )
+    max_tokens, told_by = _max_tokens(settings, server)
+    return Traits(
+        kind=server.kind,
+        takes_lists=form.takes_lists,
+        base64=form.base64,
+        normalised=bool(np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=UNIT)),
+        max_tokens=max_tokens,
+        max_tokens_from=told_by,
+        max_batch=_whole(server.info.get("max_client_batch_size")) or _whole(server.info.get("max_texts")),
+        tokenize=server.kind if server.kind in ("TEI", "vLLM", "bundled server") else "",
     )
-    return TokenCounter(max_tokens, tokenizer, source or "an estimate by length")
 
 
-def _told_by_info(wire: WireClient, base_url: str, settings: EmbedderSettings) -> int | None:
-    """TEI says its limit at /info."""
-    root = base_url.removesuffix("/v1")
-    told = wire.ask("GET", f"{root}/info", timeout=min(settings.timeout, PROBE_SECONDS))
-    try:
-        return _whole(json.loads(told.body).get("max_input_length")) if told.status == 200 else None
-    except (ValueError, AttributeError):
-        return None
+def _max_tokens(settings: EmbedderSettings, server: Server) -> tuple[int, str]:
+    """The longest text, special tokens included, and who says so."""
+    candidates = (
+        (_whole(server.card(settings.model).get("max_model_len")), "the endpoint's /models"),
+        (_whole(server.info.get("max_input_length")), "the endpoint's /info"),
+        (settings.max_tokens, "embedder.max_tokens"),
+        (local_max_tokens(settings.model), "the model's folder on this machine"),
+    )
+    for tokens, source in candidates:
+        if tokens:
+            return tokens, source
+    logger.warning(
+        "The endpoint does not tell how long a text may be: assuming %d tokens. Set embedder.max_tokens if you know.",
+        DEFAULT_MAX_TOKENS,
+    )
+    return DEFAULT_MAX_TOKENS, "an assumption"
 
 
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and value > 0 else None
+def _tokenizer(settings: EmbedderSettings, sender: Sender, base_url: str, traits: Traits) -> TokenCounter:
+    tokenizer, source = find_tokenizer(settings)
+    if tokenizer is not None:
+        return TokenCounter(traits.max_tokens, tokenizer, source)
+    ask = asker_of(traits.tokenize, settings, sender.wire, root_of(base_url))
+    if ask is not None:
+        return TokenCounter(traits.max_tokens, None, f"the endpoint's /tokenize ({traits.tokenize})", ask)
+    return TokenCounter(traits.max_tokens, None, "an estimate by letters")
+
+
+def _must_agree(base_urls: Sequence[str], spaces: Sequence[EmbeddingSpace]) -> None:
+    """Raises EndpointModelError naming the endpoint that gives other vectors than most."""
+    agreeing = [sum(one.difference(other) is None for other in spaces) for one in spaces]
+    common = spaces[agreeing.index(max(agreeing))]
+    for url, space in zip(base_urls, spaces, strict=True):
+        difference = common.difference(space)
+        if difference is not None:
+            most = Counter(agreeing).most_common(1)[0][0]
+            share = "the others" if most > 1 else "the first"
+            raise EndpointModelError(
+                f"it gives other vectors than {share} of embedder.base_url: {difference}",
+                where=bare_url(url),
+                fix="Serve the same model at every one of embedder.base_url, or take this one out of the list.",
+            )
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -8,11 +8,12 @@ cache keys ignore the endpoint, and its retries multiply with ours.
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import os
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kb.embed.wire import WireClient
@@ -39,6 +40,9 @@ def load_litellm() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             litellm: Any = importlib.import_module("litellm")
+        # Its Router starts a coroutine that it never awaits when an endpoint is put aside outside an event loop.
+        never_awaited = "coroutine 'router_cooldown_event_callback' was never awaited"
+        warnings.filterwarnings("ignore", message=never_awaited, category=RuntimeWarning)
         litellm.suppress_debug_info = True
         litellm.telemetry = False
         litellm.drop_params = False
@@ -56,6 +60,7 @@ class Route:
         self._litellm = load_litellm()
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
         self._client = handler.HTTPHandler(client=wire)
+        self._turns = itertools.cycle(self._base_urls)
         self._router = self._make_router() if len(self._base_urls) > 1 else None
 
     def _make_router(self) -> Any:
@@ -67,15 +72,13 @@ class Route:
             }
             for url in self._base_urls
         ]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return self._litellm.Router(
-                model_list=deployments,
-                num_retries=0,
-                allowed_fails=0,
-                cooldown_time=COOLDOWN_SECONDS,
-                timeout=self._timeout,
-            )
+        return self._litellm.Router(
+            model_list=deployments,
+            num_retries=0,
+            allowed_fails=0,
+            cooldown_time=COOLDOWN_SECONDS,
+            timeout=self._timeout,
+        )
 
     def embed(
         self, texts: Sequence[str], *, as_list: bool, base64: bool, dimensions: int | None, base_url: str | None = None
@@ -89,26 +92,34 @@ class Route:
         options |= {"dimensions": dimensions} if dimensions is not None else {}
         # hosted_vllm makes a list of a string; extra_body is laid over the body that it builds.
         options |= {} if as_list else {"extra_body": {"input": texts[0]}}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydantic's serializer warnings, several per answer
-            if self._router is not None and base_url is None:
-                return self._router.embedding(model=GROUP, input=list(texts), **options)
-            return self._litellm.embedding(
-                model=f"hosted_vllm/{self._model}",
-                input=list(texts),
-                api_base=base_url or self._base_urls[0],
-                api_key=NO_KEY,
-                caching=False,
-                **options,
-            )
+        url, known_as = (base_url, {}) if base_url else self._pick()
+        return self._litellm.embedding(
+            model=f"hosted_vllm/{self._model}",
+            input=list(texts),
+            api_base=url,
+            api_key=NO_KEY,
+            caching=False,
+            **options,
+            **known_as,
+        )
+
+    def _pick(self) -> tuple[str, dict[str, Any]]:
+        """The endpoint whose turn it is, and what makes the Router's callback put it aside if it fails.
+
+        Router.embedding would do both, but runs an event loop of its own for each call, in a notebook even a thread.
+        """
+        if self._router is None:
+            return self._base_urls[0], {}
+        try:
+            chosen = self._router.get_available_deployment(model=GROUP, input=[])
+        except Exception:  # every endpoint cools down: any of them is as good as another
+            return next(self._turns), {}
+        return chosen["litellm_params"]["api_base"], {
+            "model_info": chosen["model_info"],
+            "metadata": {"model_group": GROUP},
+        }
 
     def close(self) -> None:
         """Take the Router's callbacks out of litellm's global lists."""
         if self._router is not None:
             self._router.discard()
-
-
-def data_of(answer: Any) -> tuple[list[Mapping[str, Any]], int]:
-    """The items of an answer and the prompt tokens it says it used (0 if it says nothing)."""
-    items = [item if isinstance(item, Mapping) else item.__dict__ for item in (answer.data or [])]
-    return items, int(getattr(answer.usage, "prompt_tokens", 0) or 0)

@@ -1,0 +1,96 @@
+"""From litellm's answer to an array of vectors, in the order of the texts, refused where anything is wrong with it."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kb.types import Vector
+
+__all__ = ["came_as_base64", "index_order", "items_of", "tokens_of", "unit", "vectors_of"]
+
+
+def items_of(answer: Any) -> Sequence[Mapping[str, Any]]:
+    """The items of an answer. Raises ValueError where there is no list of them."""
+    data = answer.data
+    if not isinstance(data, list) or not all(isinstance(item, Mapping) for item in data):
+        raise ValueError("the answer has no list named 'data'")
+    return data
+
+
+def tokens_of(answer: Any) -> int:
+    """The prompt tokens that an answer says it used, 0 where it says nothing."""
+    tokens = getattr(getattr(answer, "usage", None), "prompt_tokens", 0)
+    return tokens if isinstance(tokens, int) else 0
+
+
+def index_order(items: Sequence[Mapping[str, Any]]) -> list[int] | None:
+    """The places that the items name, None where they name none. Raises ValueError where they contradict themselves."""
+    indexes = [item.get("index") for item in items]
+    if all(index is None for index in indexes) or (len(items) > 1 and all(index == 0 for index in indexes)):
+        return None  # some servers leave it out, or leave it at 0: then the order is that of the texts
+    if sorted(index for index in indexes if isinstance(index, int)) != list(range(len(items))):
+        raise ValueError(f"the indexes of {len(items)} vectors are {_short(indexes)}")
+    return [int(index) for index in indexes if index is not None]
+
+
+def vectors_of(items: Sequence[Mapping[str, Any]], expected: int, dimension: int | None = None) -> Vector:
+    """The raw vectors, float32 (expected, d), in the order asked for. Raises ValueError that says what is wrong."""
+    if len(items) != expected:
+        raise ValueError(f"{expected} texts were sent, but {len(items)} vectors came back")
+    order = index_order(items)
+    rows = [_row(item.get("embedding")) for item in items]
+    sizes = sorted({row.shape[0] for row in rows})
+    if len(sizes) > 1:
+        raise ValueError(f"vectors of different sizes came back: {_short(sizes)}")
+    if dimension is not None and sizes != [dimension]:
+        raise ValueError(f"vectors have {sizes[0]} dimensions now, {dimension} before")
+    vectors = np.empty((expected, sizes[0]), np.float32)
+    vectors[order if order is not None else slice(None)] = rows
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    if not np.isfinite(squares).all():
+        raise ValueError("a vector with NaN or infinity came back")
+    if not squares.all():
+        raise ValueError("a vector of nothing but zeros came back")
+    return vectors
+
+
+def unit(vectors: Vector) -> Vector:
+    """The same directions with L2 norm 1, float32 (n, d)."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vector = vectors / lengths
+    return scaled
+
+
+def came_as_base64(items: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the endpoint did answer in base64; one that does not know it answers numbers."""
+    return all(isinstance(item.get("embedding"), str) for item in items)
+
+
+def _row(embedding: Any) -> Vector:
+    """One vector, from base64 (little-endian float32) or a list of numbers."""
+    if isinstance(embedding, str):
+        try:
+            raw = binascii.a2b_base64(embedding)
+        except binascii.Error:
+            raise ValueError("a vector that is no base64 came back") from None
+        if len(raw) % 4 or not raw:
+            raise ValueError(f"a base64 vector of {len(raw)} bytes came back, which are no 32-bit floats")
+        return np.frombuffer(raw, "<f4")
+    if not isinstance(embedding, list) or not embedding:
+        raise ValueError(f"a {type(embedding).__name__} came back where a vector should be")
+    try:
+        row = np.array(embedding, np.float32)
+    except (TypeError, ValueError):
+        raise ValueError("a vector with something else than numbers in it came back") from None
+    if row.ndim != 1:
+        raise ValueError(f"a vector of shape {row.shape} came back; token embeddings cannot be searched")
+    return row
+
+
+def _short(values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[:6]))
+    return f"{shown}, …" if len(values) > 6 else shown
