@@ -92,6 +92,11 @@ def _broken_off(exchange: Exchange, failure: httpx.RemoteProtocolError, where: s
 
 
 def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+    """What the operating system or TLS said, under the wrappings of httpx and httpcore (which cuts its causes off)."""
+    seen = error
+    while not isinstance(seen, OSError):
+        under = seen.__cause__ or seen.__context__
+        if under is None:
+            return error
+        seen = under
+    return seen
