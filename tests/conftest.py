@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from kb.bundled import bundled_server
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "tests" / "data" / "pdfs"
@@ -24,6 +27,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is not beside the checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of the bundled server with the packaged model, one for the whole run."""
+    with bundled_server(log=tmp_path_factory.mktemp("server") / "server.log") as url:
+        yield url
 
 
 def _skipped_for_want_of_a_package(config: pytest.Config) -> list[str]:

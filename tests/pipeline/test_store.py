@@ -191,7 +191,7 @@ def test_a_filter_narrows_every_list_alike(library: Store, where: Filter, expect
     assert {str(hit.row["text"]) for hit in library.matching_chunks(words, limit=10, where=where)} == expected
 
 
-# --- several at once, and broken ones ----------------------------------------------------------------------------------
+# --- several at once, and broken ones ---------------------------------------------------------------------------------
 
 
 def test_one_writer_at_a_time(store: Store, tmp_path: Path) -> None:

@@ -80,7 +80,12 @@ def test_what_is_embedded_never_exceeds_the_endpoints_maximum(counter: Counter) 
 def test_a_chunk_carries_its_page_its_label_and_its_section(counter: Counter) -> None:
     pages = (
         Page(1, "i", "Introduction text."),
-        Page(2, "1", "End of the introduction.\nCosts\nCosts rose.", sections=(Section(0, ("Intro",)), Section(25, ("Costs",)))),
+        Page(
+            2,
+            "1",
+            "End of the introduction.\nCosts\nCosts rose.",
+            sections=(Section(0, ("Intro",)), Section(25, ("Costs",))),
+        ),
     )
     chunks = Chunker(ChunkingSettings(), counter).chunk(document(*pages), doc_id="d", recipe="r")
     assert [(chunk.page, chunk.page_label, chunk.section, chunk.position) for chunk in chunks] == [

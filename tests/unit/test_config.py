@@ -153,7 +153,9 @@ def test_a_missing_variable_is_named_with_its_key(tmp_path: Path) -> None:
 
 
 def test_secrets_show_in_no_repr(tmp_path: Path) -> None:
-    settings = Settings.load(write(tmp_path, {"embedder": GUIDE_EMBEDDER, "extraction": {"passwords": ["open-sesame"]}}))
+    settings = Settings.load(
+        write(tmp_path, {"embedder": GUIDE_EMBEDDER, "extraction": {"passwords": ["open-sesame"]}})
+    )
     shown = repr(settings) + str(settings) + settings.model_dump_json()
     for secret in ("your-api-key", "your-token", "open-sesame"):
         assert secret not in shown
