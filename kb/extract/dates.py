@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta, timezone
 __all__ = ["parse_date"]
 
 _DATE = re.compile(
-    r"\s*(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\d*\s*(?:([+-])(\d\d)'?(\d\d)?'?|Z)?",
+    r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?\d*\s*(?:([+-])(\d\d)'?(\d\d)?'?|Z)?",
 )
 
 
 def parse_date(text: str) -> datetime | None:
     """The time that "D:20260523171205+02'00'" means, always with a zone (UTC where none is given); None if none is."""
-    match = _DATE.match(text)
+    match = _DATE.fullmatch(text.strip())
     if match is None:
         return _parse_iso(text)
     year, month, day, hour, minute, second = (int(part) if part else None for part in match.groups()[:6])

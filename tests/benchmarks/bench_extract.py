@@ -4,8 +4,8 @@
 
 Without arguments: the sample PDFs of the tests, and the ordinary documents of the corpus where it lies beside the
 checkout. Both sides of a ratio are measured in one run, taking turns, and the best of the runs counts: other work on
-the machine only ever adds. pypdf is asked for text alone; extraction brings outline, labels and metadata as well, checks
-every page, and tidies the whole document.
+the machine only ever adds. pypdf is asked for text alone; extraction brings outline, labels and metadata as well,
+checks every page, and tidies the whole document.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def against_pypdf(paths: Sequence[Path], runs: int) -> dict[str, float]:
     total = sum(pages.values())
     for path in paths:
         ratio = theirs[path] / ours[path]
-        print(f"{path.name:36} {pages[path]:4} pages  {theirs[path]:6.2f} s  {ours[path]:6.3f} s  {ratio:5.1f} x", file=sys.stderr)
+        print(
+            f"{path.name:36} {pages[path]:4} pages  {theirs[path]:6.2f} s  {ours[path]:6.3f} s  {ratio:5.1f} x",
+            file=sys.stderr,
+        )
     return {
         "documents": len(paths),
         "pages": total,

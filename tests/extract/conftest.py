@@ -33,6 +33,38 @@ def make_pdf(tmp_path: Path) -> MakePdf:
     return make
 
 
+@pytest.fixture
+def make_bomb(tmp_path: Path) -> MakePdf:
+    """Makes a PDF whose last page takes for ever and all memory, after some harmless ones."""
+
+    def make(harmless_pages: int) -> Path:
+        path = tmp_path / "bomb.pdf"
+        path.write_bytes(bomb(harmless_pages))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_raw_pdf(tmp_path: Path) -> MakePdf:
+    """Makes a PDF of one page with the given content stream."""
+
+    def make(content: bytes, name: str = "raw.pdf") -> Path:
+        page = b"<< /Type /Page /Parent 2 0 R /Resources << /Font << /F1 5 0 R >> >> /Contents 4 0 R >>"
+        objects = [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [ 3 0 R ] /Count 1 /MediaBox [0 0 595 842] >>",
+            page,
+            stream(content),
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        ]
+        path = tmp_path / name
+        path.write_bytes(raw_pdf(objects))
+        return path
+
+    return make
+
+
 def pdf_of(pages: Sequence[Sequence[str]], **information: str) -> bytes:
     """A PDF with Helvetica 10 on A4; `information` is title, author, subject."""
     output = io.BytesIO()
@@ -46,3 +78,49 @@ def pdf_of(pages: Sequence[Sequence[str]], **information: str) -> bytes:
         canvas.showPage()
     canvas.save()
     return output.getvalue()
+
+
+def raw_pdf(objects: Sequence[bytes]) -> bytes:
+    """A PDF file of `objects`, numbered from 1; the first is the catalog."""
+    output = bytearray(b"%PDF-1.7\n")
+    offsets = []
+    for number, body in enumerate(objects, start=1):
+        offsets.append(len(output))
+        output += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    start = len(output)
+    output += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    output += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    output += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start)
+    return bytes(output)
+
+
+def stream(content: bytes, dictionary: bytes = b"") -> bytes:
+    return b"<< %s /Length %d >>\nstream\n%s\nendstream" % (dictionary, len(content), content)
+
+
+def bomb(harmless_pages: int, levels: int = 12) -> bytes:
+    """Pages with a line of text each, then one whose form draws ten forms that draw ten forms … `levels` deep."""
+    first_page, count = 4, harmless_pages + 1
+    pages = b" ".join(b"%d 0 R" % (first_page + 2 * index) for index in range(count))
+    first_form = first_page + 2 * count
+    font = b"/Font << /F1 3 0 R >>"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [ %s ] /Count %d /MediaBox [0 0 595 842] >>" % (pages, count),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for index in range(count):
+        is_bomb = index == count - 1
+        resources = b"/XObject << /X %d 0 R >>" % first_form if is_bomb else font
+        content = b"/X Do" if is_bomb else b"BT /F1 12 Tf 72 700 Td (Harmless page %d) Tj ET" % (index + 1)
+        contents = first_page + 2 * index + 1
+        objects += [
+            b"<< /Type /Page /Parent 2 0 R /Resources << %s >> /Contents %d 0 R >>" % (resources, contents),
+            stream(content),
+        ]
+    form = b"/Type /XObject /Subtype /Form /BBox [0 0 595 842] /Resources << %s >>"
+    for level in range(levels):
+        inner = b"/XObject << /X %d 0 R >>" % (first_form + level + 1)
+        objects.append(stream(b"/X Do " * 10, form % inner))
+    objects.append(stream(b"BT /F1 12 Tf 72 700 Td (boom) Tj ET", form % font))
+    return raw_pdf(objects)

@@ -145,9 +145,10 @@ def word_recall(text: str, reference: str) -> float:
 
 
 def trigram_recall(text: str, reference: str) -> float:
-    wanted, found = (Counter(map("".join, zip(s, s[1:], s[2:]))) for s in map(letters_of, (reference, text)))
+    wanted, found = trigrams(reference), trigrams(text)
     return (wanted & found).total() / wanted.total()
 
 
-def letters_of(text: str) -> str:
-    return "".join(re.findall(r"\w", unicodedata.normalize("NFKC", text).lower()))
+def trigrams(text: str) -> Counter[str]:
+    letters = "".join(re.findall(r"\w", unicodedata.normalize("NFKC", text).lower()))
+    return Counter(letters[index : index + 3] for index in range(len(letters) - 2))
