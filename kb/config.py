@@ -137,10 +137,10 @@ class SearchSettings(Section):
 
 
 class CacheSettings(Section):
-    """The embedding cache."""
+    """The embedding cache. Its URL is a secret, for it may hold a password."""
 
-    url: str | None = Field(None, description="redis://host:port/db to share it; else a file beside the store")
-    enabled: bool = True
+    url: SecretStr | None = Field(None, description="redis://host:port/db to share it; else a file beside the store")
+    enabled: bool = Field(True, description="false: every text is sent, every time")
     max_mb: int = Field(2048, ge=1, description="size of the cache on disk")
     ttl_days: float = Field(90.0, gt=0, description="how long Redis keeps an entry")
     prefix: str = Field("pdfkb:", description="of every key in Redis")
@@ -150,7 +150,7 @@ class IngestSettings(Section):
     """How a folder is read."""
 
     pattern: str = Field("**/*.pdf", description="which files of a folder, case ignored")
-    follow_symlinks: bool = False
+    follow_symlinks: bool = Field(False, description="also go into folders that are symbolic links")
 
 
 class LoggingSettings(Section):
@@ -159,7 +159,7 @@ class LoggingSettings(Section):
     level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "WARNING", description="DEBUG shows each request"
     )
-    file: str | None = None
+    file: str | None = Field(None, description="also log to this file")
 
 
 class Settings(BaseSettings):

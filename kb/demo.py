@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from traitlets.config import Config
 
 from kb.bundled import MODEL, bundled_server
 from kb.errors import KnowledgeBaseError
@@ -62,6 +63,7 @@ def _run(name: str, **parameters: Any) -> dict[str, Any]:
         parameters,
         kernel_name="python3",
         progress_bar=False,
+        config=Config({"KernelManager": {"transport_encryption": "auto"}}),  # else each kernel warns that it has none
     )
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     data = (output["data"]["application/json"] for output in outputs if "application/json" in output.get("data", {}))

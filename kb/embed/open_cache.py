@@ -19,4 +19,5 @@ def open_cache(settings: CacheSettings, *, folder: Path) -> EmbeddingCache | Non
         return DiskCache(folder / "embeddings.sqlite", max_bytes=settings.max_mb * 1_000_000)
     from kb.embed.redis_cache import RedisCache  # needs the redis package, which a cache on disk does not
 
-    return RedisCache(settings.url, prefix=settings.prefix, ttl_seconds=settings.ttl_days * 86_400)
+    url = settings.url.get_secret_value()
+    return RedisCache(url, prefix=settings.prefix, ttl_seconds=settings.ttl_days * 86_400)

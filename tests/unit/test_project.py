@@ -19,8 +19,8 @@ FLOORS = [
     {"pipeline", "search"},
     {"ingest", "health", "logs"},
     {"knowledge_base"},
-    {"progress", "widgets", "notebooks"},
-    {"cli", "demo", "__init__"},
+    {"progress", "widgets"},
+    {"cli", "demo", "notebooks", "__init__"},
     {"__main__"},
 ]
 
