@@ -19,14 +19,15 @@ logger = logging.getLogger(__name__)
 
 LOOKUP_BATCH = 500
 BUSY_SECONDS = 10.0
-# Once full, this share of the entries used longest ago goes, so that it is rarely full.
-EVICTED_SHARE = 0.2
+# Once full, the entries used longest ago go until it is this full, so that it is rarely full.
+KEPT_SHARE = 0.8
 # An entry's time of use is written at most once in this many seconds: reading must not become writing.
 TOUCH_SECONDS = 3600.0
 
 SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used_at REAL NOT NULL)"
-    " WITHOUT ROWID",
+    # Rows lie in the order of writing, so that dropping the oldest frees whole pages.
+    "CREATE TABLE IF NOT EXISTS vectors"
+    " (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, vector BLOB NOT NULL, used_at REAL NOT NULL)",
     "CREATE INDEX IF NOT EXISTS by_use ON vectors (used_at)",
     "CREATE TABLE IF NOT EXISTS spaces (id TEXT PRIMARY KEY, space TEXT NOT NULL)",
 )
@@ -95,7 +96,9 @@ class DiskCache:
             try:
                 connection = self._open()
                 with connection:
-                    connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO vectors (key, vector, used_at) VALUES (?, ?, ?)", rows
+                    )
                 self._evict(connection)
             except (sqlite3.Error, OSError) as error:
                 self._give_up(error)
@@ -120,13 +123,15 @@ class DiskCache:
     def _evict(self, connection: sqlite3.Connection) -> None:
         [pages], [page_size] = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
         [free] = connection.execute("PRAGMA freelist_count").fetchone()
-        if (pages - free) * page_size <= self._max_bytes:
+        used = (pages - free) * page_size
+        if used <= self._max_bytes:
             return
+        surplus = 1 - KEPT_SHARE * self._max_bytes / used
         with connection:
             connection.execute(
-                "DELETE FROM vectors WHERE key IN (SELECT key FROM vectors ORDER BY used_at LIMIT"
+                "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY used_at, id LIMIT"
                 " (SELECT max(1, CAST(count(*) * ? AS INTEGER)) FROM vectors))",
-                (EVICTED_SHARE,),
+                (surplus,),
             )
 
     def _give_up(self, error: Exception) -> None:

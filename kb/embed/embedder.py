@@ -60,7 +60,7 @@ class Embedder:
     def _probe(self) -> EndpointProfile:
         known = recall(self._folder, self._settings)
         profile = probe(self._settings, self._sender, known)
-        if known is None:
+        if profile.traits != known:
             remember(self._folder, self._settings, profile.traits)
         self._checked_at, self._checked_recoveries = time.monotonic(), self._sender.recoveries
         self._batches = Batches(self._settings, self._sender, profile)

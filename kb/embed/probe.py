@@ -12,6 +12,7 @@ import numpy as np
 from kb.config import EmbedderSettings
 from kb.embed.answers import unit
 from kb.embed.endpoint_tokens import asker_of
+from kb.embed.examine import limit_by_trying
 from kb.embed.failures import Remedy, RequestFailed
 from kb.embed.profile import EndpointProfile, Traits
 from kb.embed.recognise import Server, listed_names, recognise, root_of
@@ -22,11 +23,12 @@ from kb.embed.wire import bare_url
 from kb.errors import EndpointConnectionError, EndpointError, EndpointModelError
 from kb.types import Vector
 
-__all__ = ["explain", "first_vectors", "probe", "server_at", "space_at"]
+__all__ = ["explain", "first_vectors", "max_tokens_of", "probe", "server_at", "space_at"]
 
 logger = logging.getLogger(__name__)
 
 QUESTION_SECONDS = 5.0  # for /models and the like, which need no model
+ASSUMED = "an assumption"
 UNIT = 1e-3  # how far from 1 the norm of a normalised vector may be: half precision
 FORMS = (Form(True, True), Form(True, False), Form(False, True), Form(False, False))
 
@@ -40,7 +42,7 @@ def probe(settings: EmbedderSettings, sender: Sender, known: Traits | None = Non
         form = Form(known.takes_lists, known.base64) if known else None
         vectors, taken = first_vectors(settings, sender, url, form)
         spaces.append(EmbeddingSpace(settings.model, vectors.shape[1], unit(vectors)))
-        if traits is None:
+        if traits is None or (traits.takes_lists, traits.base64) != (taken.takes_lists, taken.base64):
             traits = _traits(settings, sender, url, taken, vectors)
     _must_agree(settings.base_urls, spaces)
     assert traits is not None
@@ -130,7 +132,17 @@ def _traits(settings: EmbedderSettings, sender: Sender, url: str, form: Form, ve
             settings.model,
             ", ".join(names[:5]),
         )
-    max_tokens, told_by = _max_tokens(settings, server)
+    max_tokens, told_by = max_tokens_of(settings, server)
+    if told_by == ASSUMED:
+        tried = limit_by_trying(sender, form, url)
+        max_tokens, told_by = (
+            (tried, "trying: the end of longer texts does not count") if tried else (max_tokens, told_by)
+        )
+        logger.warning(
+            "The endpoint does not say how long a text may be; taking %d tokens (%s). Better: set embedder.max_tokens.",
+            max_tokens,
+            told_by,
+        )
     return Traits(
         kind=server.kind,
         takes_lists=form.takes_lists,
@@ -143,7 +155,7 @@ def _traits(settings: EmbedderSettings, sender: Sender, url: str, form: Form, ve
     )
 
 
-def _max_tokens(settings: EmbedderSettings, server: Server) -> tuple[int, str]:
+def max_tokens_of(settings: EmbedderSettings, server: Server) -> tuple[int, str]:
     """The longest text, special tokens included, and who says so."""
     candidates = (
         (_whole(server.card(settings.model).get("max_model_len")), "the endpoint's /models"),
@@ -154,11 +166,7 @@ def _max_tokens(settings: EmbedderSettings, server: Server) -> tuple[int, str]:
     for tokens, source in candidates:
         if tokens:
             return tokens, source
-    logger.warning(
-        "The endpoint does not tell how long a text may be: assuming %d tokens. Set embedder.max_tokens if you know.",
-        DEFAULT_MAX_TOKENS,
-    )
-    return DEFAULT_MAX_TOKENS, "an assumption"
+    return DEFAULT_MAX_TOKENS, ASSUMED
 
 
 def _tokenizer(settings: EmbedderSettings, sender: Sender, base_url: str, traits: Traits) -> TokenCounter:

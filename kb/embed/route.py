@@ -72,13 +72,15 @@ class Route:
             }
             for url in self._base_urls
         ]
-        return self._litellm.Router(
-            model_list=deployments,
-            num_retries=0,
-            allowed_fails=0,
-            cooldown_time=COOLDOWN_SECONDS,
-            timeout=self._timeout,
-        )
+        with _lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydantic's, on litellm's own types
+            return self._litellm.Router(
+                model_list=deployments,
+                num_retries=0,
+                allowed_fails=0,
+                cooldown_time=COOLDOWN_SECONDS,
+                timeout=self._timeout,
+            )
 
     def embed(
         self, texts: Sequence[str], *, as_list: bool, base64: bool, dimensions: int | None, base_url: str | None = None

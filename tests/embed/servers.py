@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         head += [f"{name}: {value}" for name, value in given.items()]
         self.wfile.write("\r\n".join(head).encode() + b"\r\n\r\n" + payload)
 
-    do_GET = do_POST = _handle  # noqa: N815
+    do_GET = do_POST = _handle
 
     def handle(self) -> None:
         try:

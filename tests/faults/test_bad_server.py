@@ -228,7 +228,7 @@ def test_the_key_does_not_follow_a_redirect(status: int, running: ExitStack) -> 
     assert not other.others
 
 
-# --- failures after a good start: nothing wrong is handed out ------------------------------------------------------------
+# --- failures after a good start: nothing wrong is handed out ------------------------------------------------------
 
 
 def test_a_changed_dimension_stops_the_run(running: ExitStack) -> None:
