@@ -10,7 +10,8 @@ import pypdfium2.raw as pdfium_c
 
 from kb.extract.clean import clean
 from kb.extract.images import png, render
-from kb.extract.pdfium_reader import PDFIUM_LOCK, Frame, open_pdfium
+from kb.extract.pdfium_page import Frame
+from kb.extract.pdfium_reader import PDFIUM_LOCK, open_pdfium
 
 __all__ = ["Rectangle", "find_on_page", "page_picture"]
 

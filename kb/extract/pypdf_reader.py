@@ -44,8 +44,8 @@ class PypdfReader:
 
     def __init__(self, data: bytes, passwords: Sequence[str] = ()) -> None:
         """Open `data`. Raises PasswordNeededError, or any Exception where pypdf finds no document."""
-        with _quiet():
-            self._data, self._passwords = data, passwords
+        self._opening_repairs: list[str] = []
+        with _quiet(self._opening_repairs):
             self._reader = _open(data, passwords)
             self.page_count = _with_raised_limits(lambda: len(self._reader.pages))
 
@@ -70,11 +70,11 @@ class PypdfReader:
 
     def repairs(self) -> list[str]:
         """What pypdf had to repair; empty where the structure is sound. Raises any Exception where it cannot."""
-        messages: list[str] = []
-        with _quiet(messages):
-            for page in islice(_open(self._data, self._passwords).pages, _PAGES_LOOKED_AT):
+        repairs = list(self._opening_repairs)
+        with _quiet(repairs):
+            for page in islice(self._reader.pages, _PAGES_LOOKED_AT):
                 page.get_contents()
-        return messages
+        return repairs
 
     def outline(self) -> list[OutlineEntry]:
         """The bookmarks in order; one without a page takes the page of the one before it."""
