@@ -1,4 +1,4 @@
-"""Starting the bundled server as a process of its own, for the demo and for tests: kb knows it by its command and URL."""
+"""Starting the bundled server as a process of its own, for the demo and the tests: kb knows it by command and URL."""
 
 from __future__ import annotations
 

@@ -162,14 +162,18 @@ def search(
 
 @command
 @click.option("--documents", "list_documents", is_flag=True, help="List every document.")
-def status(list_documents: bool, config: str | None, changes: tuple[str, ...], as_json: bool) -> int:
+@click.option("--runs", "list_runs", is_flag=True, help="List the latest ingests: when, what, failures.")
+def status(list_documents: bool, list_runs: bool, config: str | None, changes: tuple[str, ...], as_json: bool) -> int:
     """Show what the collection holds."""
     with open_knowledge_base(config, changes) as knowledge_base:
         state = knowledge_base.status()
         documents = knowledge_base.store.documents() if list_documents else {}
+        runs = knowledge_base.store.runs() if list_runs else []
     if as_json:
         listed = [{"path": path, "status": str(document.status)} for path, document in documents.items()]
-        print_json(state.to_dict() | ({"listed": listed} if list_documents else {}))
+        ledger = [{"started_at": run.started_at.isoformat(), **json.loads(run.report)} for run in runs]
+        more = ({"listed": listed} if list_documents else {}) | ({"runs": ledger} if list_runs else {})
+        print_json(state.to_dict() | more)
         return 0
     numbers = state.statistics
     by_status = ", ".join(f"{count} {name}" for name, count in numbers.documents_by_status.items())
@@ -178,12 +182,39 @@ def status(list_documents: bool, config: str | None, changes: tuple[str, ...], a
     click.echo(f"pages      {numbers.pages}")
     click.echo(f"chunks     {numbers.chunks} ({numbers.bytes / 1e6:.1f} MB, vector index: {numbers.vector_index})")
     click.echo(f"model      {state.model or 'none yet'}" + (f", {state.dimension} dimensions" if state.model else ""))
+    for run in runs:
+        click.echo(f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC  exit {run.exit_status}  {run.summary}")
     for document in documents.values():
         click.echo(f"{document.status:<12}{document.page_count:>6} pages  {document.path}")
     if not list_documents:
         for document in state.incomplete:
             click.echo(f"incomplete {document.path}: {document.status} {document.reason}".rstrip())
     return 0
+
+
+@command
+def doctor(config: str | None, changes: tuple[str, ...], as_json: bool) -> int:
+    """Find out what is wrong with the endpoint, check by check, and what to do."""
+    colours = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
+    checks = []
+    with open_knowledge_base(config, changes) as knowledge_base:
+        for check in knowledge_base.diagnose():
+            checks.append(check)
+            if not as_json:
+                click.echo(
+                    click.style(f"{check.status:<5}", fg=colours[check.status]) + f"{check.name}: {check.came_back}"
+                )
+                _echo_details(check.meaning, check.fix if check.status in ("warn", "fail") else "")
+    failed = any(check.status == "fail" for check in checks)
+    if as_json:
+        print_json({"checks": [check.to_dict() for check in checks], "healthy": not failed})
+    return NOTHING_DONE if failed else 0
+
+
+def _echo_details(*details: str) -> None:
+    for detail in details:
+        if detail:
+            click.echo(f"     {detail}")
 
 
 @command

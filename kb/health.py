@@ -234,7 +234,7 @@ def _what_it_can(settings: EmbedderSettings, sender: Sender, url: str, server: S
     fix = "" if found == 1 else "Roll the same model out to every replica."
     came_back = "the same vector each time" if found == 1 else f"{found} different vectors"
     yield Check("replicas", "ok" if found == 1 else "fail", "one text, 8 connections", came_back, meaning, fix)
-    glance = speed(sender, form, url, most)
+    glance = speed(sender, form, url, most, max_tokens_of(settings, server)[0])
     came_back = f"{glance.latency * 1000:.0f} ms a question, {glance.texts_per_second:.0f} passages/s"
     yield Check("speed", "ok", f"5 questions, a batch of {glance.batch}", came_back, key="embedder.concurrency")
 

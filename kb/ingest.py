@@ -21,7 +21,7 @@ from kb.plan import Decision, Known, Step, decide, is_unchanged
 from kb.report import BusyClock, FileOutcome, IngestReport, Outcome
 from kb.sources import find_sources, within
 from kb.space import check_space, remember_space
-from kb.store import IngestedDocument, Store
+from kb.store import IngestedDocument, Run, Store
 from kb.store.schemas import now
 from kb.types import Document, DocumentStatus, ExtractedDocument, PageStatus, Progress
 
@@ -66,7 +66,7 @@ def ingest(
         if prune and not run.stopped:
             run.prune(roots, {source.path for source in sources})
         run.finish()
-    return run.report()
+        return run.report()
 
 
 def attempt_of(settings: Settings, recipe: str) -> str:
@@ -103,7 +103,7 @@ class _Run:
         self._outcomes: list[FileOutcome] = []
         self._finished: dict[str, Document] = {}  # by content, of this run
         self._twins: list[Decision] = []  # whose content is still being read
-        self._started = time.perf_counter()
+        self._started, self._started_at = time.perf_counter(), now()
         self._wrote = False
         self.stopped = ""
 
@@ -260,13 +260,16 @@ class _Run:
                 self._store.bring_up_to_date()
 
     def report(self) -> IngestReport:
-        """What this run did."""
-        return IngestReport(
+        """What this run did; it is also a line of the ledger."""
+        report = IngestReport(
             files=tuple(sorted(self._outcomes, key=lambda file: file.path)),
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._clock.seconds),
             stopped=self.stopped,
         )
+        text = json.dumps(report.to_dict(), default=str)
+        self._store.add_run(Run(self._started_at, report.seconds, report.summary, report.exit_status, text))
+        return report
 
 
 def _missing_pages(extracted: ExtractedDocument) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +12,11 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from kb.config import Settings
+from kb.config_file import find_file
 from kb.embed import Embedder, EmbeddingSpace, open_cache
 from kb.errors import QueryError, SourceError, StoreError
 from kb.extract import ExtractionPool
+from kb.health import Check, diagnose
 from kb.ingest import ingest
 from kb.logs import configure_logging
 from kb.report import IngestReport
@@ -35,8 +37,9 @@ def _no_drawing(_: Progress) -> None:
 class KnowledgeBase:
     """Ingest PDFs, ask them questions. Use it as a context manager, or `close` it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, config_file: Path | None = None) -> None:
         self.settings = settings
+        self._config_file = config_file
         self.store = Store(settings.storage)
         self._embedder: Embedder | None = None
         self._space_checked = False
@@ -49,7 +52,7 @@ class KnowledgeBase:
         """
         settings = Settings.load(path, **arguments)
         configure_logging(settings.logging)
-        return cls(settings)
+        return cls(settings, config_file=find_file(path))
 
     def ingest(
         self,
@@ -136,6 +139,10 @@ class KnowledgeBase:
             self.store.sweep()
             self.store.bring_up_to_date()
         return gone
+
+    def diagnose(self) -> Iterator[Check]:
+        """What is right and wrong with the endpoint, check by check, as each is made. Raises nothing."""
+        return diagnose(self.settings, config_file=self._config_file)
 
     @property
     def embedder(self) -> Embedder:

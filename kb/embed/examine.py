@@ -107,14 +107,14 @@ def replicas(settings: EmbedderSettings, form: Form, url: str) -> list[Vector]:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds for one short text (median), and passages of some 100 words a second in a batch of `batch`."""
+    """Seconds for one short text (median), and passages of at most 100 words a second in a batch of `batch`."""
 
     latency: float
     texts_per_second: float
     batch: int
 
 
-def speed(sender: Sender, form: Form, url: str, batch: int) -> Speed:
+def speed(sender: Sender, form: Form, url: str, batch: int, max_tokens: int) -> Speed:
     """A glance, with no claim to be a benchmark. Raises RequestFailed."""
     latencies: list[float] = []
     for number in range(5):
@@ -122,7 +122,8 @@ def speed(sender: Sender, form: Form, url: str, batch: int) -> Speed:
         _ask(sender, [f"a short question, number {number}"], form, url)
         latencies.append(time.perf_counter() - started)
     size = min(batch, 32)
-    passages = [f"{number} " + "operating margin and cash flow of the business segment " * 12 for number in range(size)]
+    words = ("operating margin and cash flow of the business segment " * 12).split()[: max_tokens // 2]
+    passages = [" ".join([str(number), *words]) for number in range(size)]
     started = time.perf_counter()
     _ask(sender, passages, form, url)
     return Speed(statistics.median(latencies), size / (time.perf_counter() - started), size)

@@ -38,6 +38,7 @@ class Exchange:
     sent: int = 0
     seconds: float = 0.0
     failure: Exception | None = None
+    on_new_connection: bool = False
 
 
 _current: ContextVar[Exchange | None] = ContextVar("kb_embed_exchange", default=None)
@@ -120,7 +121,7 @@ class WireClient(httpx.Client):
         exchange.deadline = started + exchange.timeout
         exchange.status, exchange.failure, exchange.body, exchange.headers = None, None, b"", {}
         try:
-            response = super().send(request, **options)
+            response = self._send_afresh(request, exchange, options)
             exchange.status, exchange.headers, exchange.body = response.status_code, response.headers, response.content
         except Exception as error:
             exchange.failure = error
@@ -129,6 +130,16 @@ class WireClient(httpx.Client):
             exchange.seconds = time.monotonic() - started
             _current.reset(token)
         return response
+
+    def _send_afresh(self, request: httpx.Request, exchange: Exchange, options: dict[str, Any]) -> httpx.Response:
+        """Sends once more, at once, where the server closed a kept connection just as it was used again."""
+        exchange.on_new_connection = False
+        try:
+            return super().send(request, **options)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            if exchange.on_new_connection:
+                raise
+        return super().send(request, **options)
 
     def ask(self, method: str, url: str, *, timeout: float, json: Any = None) -> Exchange:
         """One request of ours, beside litellm. Never raises: the exchange holds the failure."""
@@ -180,6 +191,9 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         seconds = _remaining(timeout, httpcore.ConnectTimeout)
+        exchange = _current.get()
+        if exchange is not None:
+            exchange.on_new_connection = True
         return _DeadlineStream(self._backend.connect_tcp(host, port, seconds, local_address, socket_options))
 
     def sleep(self, seconds: float) -> None:

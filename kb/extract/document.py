@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from kb.config import ExtractionSettings
@@ -18,7 +20,7 @@ from kb.extract.pdfium_reader import PDFIUM_LOCK
 from kb.extract.reading import Reading, RefusedError, read_document
 from kb.types import DocumentStatus, ExtractedDocument, Metadata, Page, PageStatus
 
-__all__ = ["extract_document", "finish", "refused"]
+__all__ = ["extract_document", "finish", "refused", "without_collection"]
 
 _NAMED_PAGES = 12  # how many page ranges a reason names
 
@@ -33,13 +35,24 @@ def extract_document(
     """
     on_page = None if progress is None else lambda page: progress(_provisional(page))
     try:
-        with PDFIUM_LOCK:
-            reading = read_document(path, settings, on_page=on_page)
+        with PDFIUM_LOCK, without_collection():
+            return finish(path, read_document(path, settings, on_page=on_page))
     except RefusedError as refusal:
         return refused(path, refusal)
     except MemoryError:
         return refused(path, RefusedError(DocumentStatus.OVER_LIMIT, "not enough memory"))
-    return finish(path, reading)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Without garbage collection meanwhile: it would look through every line again and again, and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def refused(path: Path, refusal: RefusedError) -> ExtractedDocument:

@@ -19,6 +19,7 @@ _MIXED_WORD = re.compile(
     "|[\u0400-\u052f](?=[a-z\u0370-\u03ff])"
 )
 _MIXED_SHARE = 0.01
+_SAMPLE = (100, 500)  # letters of so many: a character map is wrong all over
 _GLUED_SHARE = 0.03
 _UNKNOWN_SHARE = 0.05
 _FEW_LETTERS = 100  # below this a single long word would decide
@@ -39,6 +40,8 @@ def doubt(page: RawPage) -> str:
         return "many characters are unknown"
     if letters > _LONG_AVERAGE * words and sum(map(len, _LONG_WORD.findall(text))) > _GLUED_SHARE * letters:
         return "words are glued together"
-    if not text.isascii() and len(_MIXED_WORD.findall(text)) > _MIXED_SHARE * letters:
-        return "letters of different alphabets are mixed"
+    if not text.isascii():
+        sample = "\n".join([text[start : start + _SAMPLE[0]] for start in range(0, len(text), _SAMPLE[1])])
+        if len(_MIXED_WORD.findall(sample)) > _MIXED_SHARE * len(sample):
+            return "letters of different alphabets are mixed"
     return ""

@@ -53,8 +53,8 @@ def _words(texts: Sequence[str]) -> set[str]:
     for text in texts:
         tokens.update(text.replace("-\n", "-\0").replace("‐\n", "‐\0").lower().split())
     words = {token.strip(_PUNCTUATION) for token in tokens}
-    mixed = [word for word in words if not word.isalpha() and "\0" not in word]
-    return words.union(*map(_WORD.findall, mixed))
+    mixed = " ".join([word for word in words if not word.isalpha() and "\0" not in word])
+    return words.union(_WORD.findall(mixed))
 
 
 def _joined(text: str, cuts: Sequence[_Cut], words: set[str]) -> str:

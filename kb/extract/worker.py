@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kb.config import ExtractionSettings
-from kb.extract.document import finish, refused
+from kb.extract.document import finish, refused, without_collection
 from kb.extract.layout import RawPage
 from kb.extract.reading import Reading, RefusedError, read_document
 from kb.types import DocumentStatus, ExtractedDocument, PageStatus
@@ -58,7 +58,8 @@ def read_into_spool(path: Path, settings: ExtractionSettings, spool: Path) -> Ex
                 pickle.dump(item, file, pickle.HIGHEST_PROTOCOL)
                 file.flush()
 
-            return finish(path, read_document(path, settings, on_open=put, on_page=put))
+            with without_collection():
+                return finish(path, read_document(path, settings, on_open=put, on_page=put))
     except RefusedError as refusal:
         return refused(path, refusal)
     except MemoryError:

@@ -2,6 +2,6 @@
 
 from kb.store.filters import Filter, parse_date, parse_pages
 from kb.store.schemas import IngestedDocument
-from kb.store.store import Candidate, Statistics, Store
+from kb.store.store import Candidate, Run, Statistics, Store
 
-__all__ = ["Candidate", "Filter", "IngestedDocument", "Statistics", "Store", "parse_date", "parse_pages"]
+__all__ = ["Candidate", "Filter", "IngestedDocument", "Run", "Statistics", "Store", "parse_date", "parse_pages"]

@@ -21,11 +21,8 @@ REFINE_FACTOR = 10
 # Old versions stay readable for running searches; then their space is given back.
 KEEP_VERSIONS = timedelta(hours=1)
 
-# Rows added since the last index build are searched without one, which is fine while they are few.
-UNINDEXED_SHARE = 0.0
 
-
-def bring_up_to_date(chunks: Any, pages: Any, documents: Any) -> None:
+def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None:
     """Builds what is missing, adds new rows to what is there, compacts fragments and drops old versions."""
     with _quiet():
         for table, key in ((chunks, "chunk_id"), (pages, "page_id"), (documents, "path")):
@@ -36,7 +33,7 @@ def bring_up_to_date(chunks: Any, pages: Any, documents: Any) -> None:
                 _ensure(table, column, text_index())
         if chunks is not None and chunks.count_rows() >= EXACT_ROWS:
             _ensure(chunks, "vector", IvfRq(distance_type="cosine"))
-        for table in (chunks, pages, documents):
+        for table in (chunks, pages, documents, runs):
             if table is not None:
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
 

@@ -4,6 +4,7 @@ documents   one row for each path; written last, so that a row means: everything
 pages       the text of every page, for full-text search in the larger unit and for looking around a hit
 chunks      passages with their vectors
 meta        key and value: the embedding space of the vectors
+runs        the ledger: one row for each ingest that came to its end
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "DOCUMENTS",
     "META",
     "PAGES",
+    "RUNS",
     "IngestedDocument",
     "chunk_rows",
     "chunks_schema",
@@ -60,6 +62,16 @@ PAGES = pa.schema(
         pa.field("page", pa.int32(), nullable=False),
         pa.field("page_label", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
+    ]
+)
+
+RUNS = pa.schema(
+    [
+        pa.field("started_at", _TIME, nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("summary", pa.string(), nullable=False),
+        pa.field("exit_status", pa.int32(), nullable=False),
+        pa.field("report", pa.string(), nullable=False),  # JSON, as `kb ingest --json` prints it
     ]
 )
 

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from kb.store.schemas import (
     DOCUMENTS,
     META,
     PAGES,
+    RUNS,
     IngestedDocument,
     chunk_rows,
     chunks_schema,
@@ -33,7 +34,7 @@ from kb.store.schemas import (
 )
 from kb.types import Document, Vector
 
-__all__ = ["Candidate", "Statistics", "Store"]
+__all__ = ["Candidate", "Run", "Statistics", "Store"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,17 @@ class Candidate:
 
     row: dict[str, Any]
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A line of the ledger. `report` is JSON, as `kb ingest --json` prints it."""
+
+    started_at: datetime
+    seconds: float
+    summary: str
+    exit_status: int
+    report: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,15 @@ class Store:
             rows = table.search().where(f"page_id = {quoted_list([identity])}").limit(1).to_list()
         return str(rows[0]["text"]) if rows else ""
 
+    def runs(self, limit: int = 50) -> list[Run]:
+        """The ledger, the latest run first."""
+        table = self._table("runs")
+        if table is None:
+            return []
+        with _store_errors(self.uri):
+            rows = table.to_arrow().sort_by([("started_at", "descending")]).slice(0, limit).to_pylist()
+        return [Run(**row) for row in rows]
+
     def statistics(self) -> Statistics:
         """Counts and sizes, for status."""
         documents = self.documents().values()
@@ -209,6 +230,11 @@ class Store:
             if documents:
                 _upsert(self._ensure("documents", DOCUMENTS), "path", document_rows(documents))
 
+    def add_run(self, run: Run) -> None:
+        """Adds a line to the ledger."""
+        with _store_errors(self.uri):
+            self._ensure("runs", RUNS).add(pa.Table.from_pylist([asdict(run)], schema=RUNS))
+
     def forget(self, paths: Iterable[str]) -> None:
         """Deletes documents rows by path; `sweep` then gives back what only they used."""
         table = self._table("documents")
@@ -237,7 +263,9 @@ class Store:
     def bring_up_to_date(self) -> None:
         """Indexes, compaction and clean-up, at the end of an ingest."""
         with _store_errors(self.uri):
-            indexes.bring_up_to_date(self._table("chunks"), self._table("pages"), self._table("documents"))
+            indexes.bring_up_to_date(
+                self._table("chunks"), self._table("pages"), self._table("documents"), self._table("runs")
+            )
 
     # --- searching -----------------------------------------------------------------------------------------------
 

@@ -247,3 +247,16 @@ def test_it_runs_as_a_process_of_its_own(config: Path, papers: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("[pdf] Failed to ingest: Path error: /no/such/folder: no such file or folder.")
+
+
+def test_the_ledger_says_when_what_and_how_long(config: Path, papers: Path) -> None:
+    run("ingest", papers, "--config", config)
+    (papers / "text.pdf").write_text("no PDF")
+    run("ingest", papers, "--config", config)
+    assert run("status", "--runs", "--config", config).stdout.count(" UTC  exit ") == 2
+    latest, first = json.loads(run("status", "--runs", "--json", "--config", config).stdout)["runs"]
+    assert (first["added"], first["exit_status"]) == (1, 0)
+    assert (latest["failed"], latest["exit_status"]) == (1, 1)
+    assert latest["started_at"] > first["started_at"]
+    assert {"extract", "embed", "store"} <= first["stage_seconds"].keys()
+    assert latest["files"][0]["path"].endswith("text.pdf")
