@@ -43,6 +43,8 @@ def load_litellm() -> Any:
         # Its Router starts a coroutine that it never awaits when an endpoint is put aside outside an event loop.
         never_awaited = "coroutine 'router_cooldown_event_callback' was never awaited"
         warnings.filterwarnings("ignore", message=never_awaited, category=RuntimeWarning)
+        # It builds pydantic models when first used, from any thread, where no catch_warnings reaches.
+        warnings.filterwarnings("ignore", module=r"pydantic\.", category=UserWarning)
         litellm.suppress_debug_info = True
         litellm.telemetry = False
         litellm.drop_params = False
