@@ -10,9 +10,11 @@ import os
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -23,14 +25,39 @@ from pebble import ProcessExpired, ProcessPool
 
 from kb.config import ExtractionSettings
 from kb.extract.spawning import QuietSpawnContext
-from kb.extract.worker import MEMORY_EXIT, read_into_spool, recover, start_worker
+from kb.extract.worker import MEMORY_EXIT, read_into_spool, recover, resume, start_worker
 from kb.types import DocumentStatus, ExtractedDocument
 
 __all__ = ["ExtractionPool"]
 
 _DOCUMENTS_PER_WORKER = 200  # then a fresh process: what an engine leaks ends with it
 _RECOVERY_SECONDS = 60.0
-_STARTS = 2  # how often a document is tried when the pool itself breaks
+
+
+@dataclass(slots=True)
+class _Job:
+    """A document on its way through the pool."""
+
+    future: Future[ExtractedDocument]
+    path: Path
+    spool: Path
+    restarts: int = 1  # how often it is tried again when the pool itself breaks
+    resumes: int = 2  # how often it goes on after a page that ended its worker
+    recovering: bool = False
+
+    def settle(self, document: ExtractedDocument) -> None:
+        """Give `document` to whoever waits for it."""
+        with suppress(OSError):
+            self.spool.unlink()
+        with suppress(RuntimeError):  # cancelled at this very moment
+            if not self.future.cancelled() and self.future.set_running_or_notify_cancel():
+                self.future.set_result(document)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell whoever waits that workers cannot be had."""
+        with suppress(RuntimeError):
+            if not self.future.cancelled() and self.future.set_running_or_notify_cancel():
+                self.future.set_exception(error)
 
 
 class ExtractionPool:
@@ -66,7 +93,7 @@ class ExtractionPool:
                 raise RuntimeError("the extraction pool is closed")
             self._unfinished.add(future)
             future.add_done_callback(self._forget)
-            self._schedule(future, path, _STARTS)
+            self._read(_Job(future, path, Path(self._running()[1]) / str(next(self._names))))
         return future
 
     def close(self) -> None:
@@ -88,12 +115,22 @@ class ExtractionPool:
         if future.cancelled():
             future.set_running_or_notify_cancel()  # else those who wait for it with others never hear of it
 
-    def _schedule(self, future: Future[ExtractedDocument], path: Path, starts: int) -> None:
-        pool, folder = self._running()
-        spool = Path(folder) / str(next(self._names))
-        task = pool.schedule(read_into_spool, args=(path, self._settings, spool), timeout=self._settings.timeout)
-        future.add_done_callback(partial(_cancel_too, task))
-        task.add_done_callback(lambda done: self._done(done, future, path, spool, starts))
+    def _schedule(self, job: _Job, function: Callable[..., ExtractedDocument], *arguments: Any, timeout: float) -> None:
+        """Run `function` in a worker, and look after what becomes of it. Does nothing once the pool is closed."""
+        with self._lock:
+            if self._closed:
+                return
+            pool = self._running()[0]
+            try:
+                task = pool.schedule(function, args=arguments, timeout=timeout)
+            except RuntimeError as error:  # it broke, and nobody had asked it for anything since
+                self._restart(job, error)
+                return
+        job.future.add_done_callback(partial(_cancel_too, task))
+        task.add_done_callback(partial(self._done, job))
+
+    def _read(self, job: _Job) -> None:
+        self._schedule(job, read_into_spool, job.path, self._settings, job.spool, timeout=self._settings.timeout)
 
     def _running(self) -> tuple[ProcessPool, str]:
         if self._spools is None:
@@ -103,56 +140,45 @@ class ExtractionPool:
                 max_workers=self.workers,
                 max_tasks=_DOCUMENTS_PER_WORKER,
                 initializer=start_worker,
-                initargs=(self._settings.memory_mb,),
+                initargs=(self._settings.memory_mb, self._spools.name),
                 context=QuietSpawnContext(),
             )
         return self._pool, self._spools.name
 
-    def _done(self, task: Future[Any], future: Future[ExtractedDocument], path: Path, spool: Path, starts: int) -> None:
-        if future.cancelled() or task.cancelled():
+    def _done(self, job: _Job, task: Future[Any]) -> None:
+        if job.future.cancelled() or task.cancelled():
             return
         error = task.exception()
         if error is None:
-            self._settle(future, task.result(), spool)
-        elif isinstance(error, BrokenProcessPool) and starts > 1:
-            self._restart(future, path, starts)
+            job.settle(task.result())
         elif isinstance(error, BrokenProcessPool):
-            _fail(future, error)
+            self._restart(job, error)
         else:
-            self._recover(future, path, spool, *self._verdict(error))
+            self._after_accident(job, error)
 
-    def _restart(self, future: Future[ExtractedDocument], path: Path, starts: int) -> None:
+    def _restart(self, job: _Job, error: BaseException) -> None:
         """A worker died between two documents, and Pebble gave the pool up: go on with a new one."""
+        job.restarts -= 1
+        if job.restarts < 0:
+            job.fail(error)
+            return
         with self._lock:
-            if self._closed:
-                return
             if self._pool is not None and not self._pool.active:
                 self._pool = None
-            self._schedule(future, path, starts - 1)
+        self._read(job)
 
-    def _recover(
-        self, future: Future[ExtractedDocument], path: Path, spool: Path, status: DocumentStatus, reason: str
-    ) -> None:
-        """Make a document of the pages that were finished, in a worker again: the file was stopped once already."""
-
-        def recovered(task: Future[Any]) -> None:
-            if not task.cancelled():
-                failed = ExtractedDocument(str(path), status, reason=reason)
-                self._settle(future, failed if task.exception() else task.result(), spool)
-
-        with self._lock:
-            if self._closed:
-                return
-            pool = self._running()[0]
-        task = pool.schedule(recover, args=(path, spool, status, reason), timeout=_RECOVERY_SECONDS)
-        task.add_done_callback(recovered)
-
-    def _settle(self, future: Future[ExtractedDocument], document: ExtractedDocument, spool: Path) -> None:
-        with suppress(OSError):
-            spool.unlink()
-        with suppress(RuntimeError):  # cancelled at this very moment
-            if not future.cancelled() and future.set_running_or_notify_cancel():
-                future.set_result(document)
+    def _after_accident(self, job: _Job, error: BaseException) -> None:
+        """A worker was stopped or died over the document: go on after the bad page, or keep what was finished."""
+        status, reason = self._verdict(error)
+        settings = self._settings
+        if isinstance(error, ProcessExpired) and job.resumes > 0:
+            job.resumes -= 1
+            self._schedule(job, resume, job.path, settings, job.spool, status, reason, timeout=settings.timeout)
+        elif not job.recovering:
+            job.recovering = True
+            self._schedule(job, recover, job.path, job.spool, status, reason, timeout=_RECOVERY_SECONDS)
+        else:
+            job.settle(ExtractedDocument(str(job.path), status, reason=reason))
 
     def _verdict(self, error: BaseException) -> tuple[DocumentStatus, str]:
         """Status and reason of a document whose worker was stopped or died."""
@@ -171,9 +197,3 @@ class ExtractionPool:
 def _cancel_too(task: Future[Any], future: Future[ExtractedDocument]) -> None:
     if future.cancelled():
         task.cancel()
-
-
-def _fail(future: Future[ExtractedDocument], error: BaseException) -> None:
-    with suppress(RuntimeError):
-        if not future.cancelled() and future.set_running_or_notify_cancel():
-            future.set_exception(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -58,8 +59,9 @@ def read_document(
     *,
     on_open: Callable[[Reading], None] | None = None,
     on_page: Callable[[RawPage], None] | None = None,
+    known: Sequence[RawPage] = (),
 ) -> Reading:
-    """All pages of the file at `path`. Raises RefusedError where there are none to be had."""
+    """All pages of the file at `path`: the `known` ones, and those after them. Raises RefusedError if it has none."""
     data = _read_bytes(path, settings)
     passwords = [password.get_secret_value() for password in settings.passwords]
     second = _SecondOpinion(data, passwords)
@@ -70,10 +72,10 @@ def read_document(
         if reader.page_count > settings.max_pages:
             reason = f"{reader.page_count} pages, over extraction.max_pages ({settings.max_pages})"
             raise RefusedError(DocumentStatus.OVER_LIMIT, reason, reader.page_count)
-        reading = Reading(reader.page_count, reader.metadata(), reader.outline())
+        reading = Reading(reader.page_count, reader.metadata(), reader.outline(), list(known))
         if on_open:
             on_open(reading)
-        for number in range(1, reader.page_count + 1):
+        for number in range(len(known) + 1, reader.page_count + 1):
             page = _read_page(number, reader, second, settings)
             reading.pages.append(page)
             if on_page:
@@ -92,7 +94,7 @@ def _read_bytes(path: Path, settings: ExtractionSettings) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise RefusedError(DocumentStatus.UNREADABLE, "not a regular file")
         with path.open("rb") as file:
-            before = path.stat()
+            before = os.fstat(file.fileno())
             if before.st_size > settings.memory_mb * 1024 * 1024 // 2:
                 reason = f"{before.st_size / 2**20:,.0f} MB, over half of extraction.memory_mb ({settings.memory_mb})"
                 raise RefusedError(DocumentStatus.OVER_LIMIT, reason)

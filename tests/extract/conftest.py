@@ -35,11 +35,11 @@ def make_pdf(tmp_path: Path) -> MakePdf:
 
 @pytest.fixture
 def make_bomb(tmp_path: Path) -> MakePdf:
-    """Makes a PDF whose last page takes for ever and all memory, after some harmless ones."""
+    """Makes a PDF with a page that takes for ever and all memory, after (or at `position` among) harmless ones."""
 
-    def make(harmless_pages: int) -> Path:
+    def make(harmless_pages: int, position: int | None = None) -> Path:
         path = tmp_path / "bomb.pdf"
-        path.write_bytes(bomb(harmless_pages))
+        path.write_bytes(bomb(harmless_pages, harmless_pages if position is None else position))
         return path
 
     return make
@@ -98,8 +98,8 @@ def stream(content: bytes, dictionary: bytes = b"") -> bytes:
     return b"<< %s /Length %d >>\nstream\n%s\nendstream" % (dictionary, len(content), content)
 
 
-def bomb(harmless_pages: int, levels: int = 12) -> bytes:
-    """Pages with a line of text each, then one whose form draws ten forms that draw ten forms … `levels` deep."""
+def bomb(harmless_pages: int, position: int, levels: int = 12) -> bytes:
+    """Pages with a line of text each; that at `position` has a form that draws ten that draw ten … `levels` deep."""
     first_page, count = 4, harmless_pages + 1
     pages = b" ".join(b"%d 0 R" % (first_page + 2 * index) for index in range(count))
     first_form = first_page + 2 * count
@@ -110,7 +110,7 @@ def bomb(harmless_pages: int, levels: int = 12) -> bytes:
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for index in range(count):
-        is_bomb = index == count - 1
+        is_bomb = index == position
         resources = b"/XObject << /X %d 0 R >>" % first_form if is_bomb else font
         content = b"/X Do" if is_bomb else b"BT /F1 12 Tf 72 700 Td (Harmless page %d) Tj ET" % (index + 1)
         contents = first_page + 2 * index + 1

@@ -46,6 +46,14 @@ def test_a_document_over_its_memory_is_killed_and_its_finished_pages_are_kept(bo
     assert "extraction.memory_mb (200 MB)" in document.reason
 
 
+def test_pages_after_the_one_that_ended_a_worker_are_read(make_bomb: MakePdf) -> None:
+    with ExtractionPool(ExtractionSettings(workers=1, memory_mb=200)) as pool:
+        document = pool.submit(make_bomb(harmless_pages=3, position=1)).result(timeout=60)
+    assert document.status is DocumentStatus.PARTIAL
+    assert [page.text for page in document.pages] == ["Harmless page 1", "", "Harmless page 3", "Harmless page 4"]
+    assert document.reason.startswith("page 2 failed: needs more than extraction.memory_mb")
+
+
 def test_a_document_without_a_finished_page_is_over_the_limit(make_bomb: MakePdf) -> None:
     with ExtractionPool(ExtractionSettings(workers=1, timeout=0.5)) as pool:
         document = pool.submit(make_bomb(harmless_pages=0)).result(timeout=60)
