@@ -13,17 +13,18 @@ from kb.types import Vector
 __all__ = ["came_as_base64", "index_order", "items_of", "tokens_of", "unit", "vectors_of"]
 
 
-def items_of(answer: Any) -> Sequence[Mapping[str, Any]]:
+def items_of(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The items of an answer. Raises ValueError where there is no list of them."""
-    data = answer.data
-    if not isinstance(data, list) or not all(isinstance(item, Mapping) for item in data):
-        raise ValueError("the answer has no list named 'data'")
+    data = answer.get("data")
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        raise ValueError("the answer has no list of objects named 'data'")
     return data
 
 
-def tokens_of(answer: Any) -> int:
+def tokens_of(answer: Mapping[str, Any]) -> int:
     """The prompt tokens that an answer says it used, 0 where it says nothing."""
-    tokens = getattr(getattr(answer, "usage", None), "prompt_tokens", 0)
+    usage = answer.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else 0
     return tokens if isinstance(tokens, int) else 0
 
 
@@ -48,8 +49,9 @@ def vectors_of(items: Sequence[Mapping[str, Any]], expected: int, dimension: int
         raise ValueError(f"vectors of different sizes came back: {_short(sizes)}")
     if dimension is not None and sizes != [dimension]:
         raise ValueError(f"vectors have {sizes[0]} dimensions now, {dimension} before")
-    vectors = np.empty((expected, sizes[0]), np.float32)
-    vectors[order if order is not None else slice(None)] = rows
+    vectors: Vector = np.stack(rows)
+    if order is not None and order != list(range(expected)):
+        vectors = vectors[np.argsort(order)]
     squares = np.einsum("ij,ij->i", vectors, vectors)
     if not np.isfinite(squares).all():
         raise ValueError("a vector with NaN or infinity came back")
@@ -60,8 +62,8 @@ def vectors_of(items: Sequence[Mapping[str, Any]], expected: int, dimension: int
 
 def unit(vectors: Vector) -> Vector:
     """The same directions with L2 norm 1, float32 (n, d)."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vector = vectors / lengths
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    scaled: Vector = vectors / lengths[:, None]
     return scaled
 
 

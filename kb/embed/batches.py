@@ -36,10 +36,12 @@ class Batches:
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """Unit vectors, float32 (n, d), NaN where a text was refused; those refused by place. Raises EndpointError."""
-        vectors = np.full((len(texts), self._profile.space.dimension), np.nan, np.float32)
-        refused: dict[int, EndpointModelError] = {}
         counts = self._profile.tokenizer.count(texts) if self._profile.tokenizer.is_quick else list(map(_guess, texts))
         batches = batches_of(counts, self.most_texts, self._settings.batch_tokens)
+        if len(batches) == 1:
+            return self._embed_batch(texts)
+        vectors = np.full((len(texts), self._profile.space.dimension), np.nan, np.float32)
+        refused: dict[int, EndpointModelError] = {}
         running: list[Future[Embedded]] = [
             self._threads.submit(self._embed_batch, [texts[place] for place in batch]) for batch in batches
         ]

@@ -110,18 +110,20 @@ class Embedder:
         for place, (key, vector) in enumerate(zip(keys, known, strict=True)):
             if vector is None:
                 missing.setdefault(key, []).append(place)
+        fresh, refused = batches.embed([texts[places[0]] for places in missing.values()])
+        if missing:
+            self._check_space()
+            self._keep({key: fresh[row] for row, key in enumerate(missing) if row not in refused})
+        if len(missing) == len(texts):
+            return EmbeddingBatch(fresh, refused)
         vectors = np.full((len(texts), profile.space.dimension), np.nan, np.float32)
         for place, vector in enumerate(known):
             if vector is not None:
                 vectors[place] = vector
         failures: dict[int, EndpointModelError] = {}
-        if missing:
-            fresh, refused = batches.embed([texts[places[0]] for places in missing.values()])
-            self._check_space()
-            for row, places in enumerate(missing.values()):
-                vectors[places] = fresh[row]
-                failures |= dict.fromkeys(places, refused[row]) if row in refused else {}
-            self._keep({key: fresh[row] for row, key in enumerate(missing) if row not in refused})
+        for row, places in enumerate(missing.values()):
+            vectors[places] = fresh[row]
+            failures |= dict.fromkeys(places, refused[row]) if row in refused else {}
         return EmbeddingBatch(vectors, failures)
 
     def _ready(self) -> tuple[EndpointProfile, Batches]:
@@ -133,9 +135,9 @@ class Embedder:
 
     def _known(self, texts: Sequence[str]) -> tuple[list[Vector | None], list[bytes]]:
         """The vectors of texts that the cache has, and every text's key."""
+        if self._cache is None:  # what is the same text must be told all the same
+            return [None] * len(texts), [text.encode("utf-8", "surrogatepass") for text in texts]
         keys = [key_of(self._cache_space, text) for text in texts]
-        if self._cache is None:
-            return [None] * len(texts), keys
         dimension = self.space.dimension
         found = {key: vector for key, vector in self._cache.get(keys).items() if vector.shape == (dimension,)}
         known = [found.get(key) for key in keys]
@@ -144,7 +146,7 @@ class Embedder:
         return known, keys
 
     def _keep(self, vectors: dict[bytes, Vector]) -> None:
-        if self._cache is not None:
+        if self._cache is not None and vectors:
             self._cache.put(vectors)
 
     # --- the guard of the space ----------------------------------------------------------------------------------

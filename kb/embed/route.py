@@ -14,6 +14,7 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from kb.embed.wire import WireClient
@@ -61,6 +62,7 @@ class Route:
         self._base_urls, self._model, self._timeout = tuple(base_urls), model, timeout
         self._litellm = load_litellm()
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+        self._is_internal: ContextVar[bool] = importlib.import_module("litellm._internal_context").is_internal_call
         self._client = handler.HTTPHandler(client=wire)
         self._turns = itertools.cycle(self._base_urls)
         self._router = self._make_router() if len(self._base_urls) > 1 else None
@@ -86,8 +88,8 @@ class Route:
 
     def embed(
         self, texts: Sequence[str], *, as_list: bool, base64: bool, dimensions: int | None, base_url: str | None = None
-    ) -> Any:
-        """litellm's answer: an object with `data` and `usage`. Raises whatever litellm raises.
+    ) -> None:
+        """Makes the request; the answer is in the exchange being recorded. Raises whatever litellm raises.
 
         `base_url` asks that endpoint, past the Router.
         """
@@ -97,15 +99,20 @@ class Route:
         # hosted_vllm makes a list of a string; extra_body is laid over the body that it builds.
         options |= {} if as_list else {"extra_body": {"input": texts[0]}}
         url, known_as = (base_url, {}) if base_url else self._pick()
-        return self._litellm.embedding(
-            model=f"hosted_vllm/{self._model}",
-            input=list(texts),
-            api_base=url,
-            api_key=NO_KEY,
-            caching=False,
-            **options,
-            **known_as,
-        )
+        # Else a thread of litellm's computes what each success cost, which takes as long as decoding the vectors.
+        token = self._is_internal.set(True)
+        try:
+            self._litellm.embedding(
+                model=f"hosted_vllm/{self._model}",
+                input=list(texts),
+                api_base=url,
+                api_key=NO_KEY,
+                caching=False,
+                **options,
+                **known_as,
+            )
+        finally:
+            self._is_internal.reset(token)
 
     def _pick(self) -> tuple[str, dict[str, Any]]:
         """The endpoint whose turn it is, and what makes the Router's callback put it aside if it fails.

@@ -93,9 +93,9 @@ class Sender:
 
     def _send_once(self, texts: Sequence[str], form: Form, attempt: int, base_url: str | None) -> tuple[Vector, bool]:
         route = self._routed()
-        with recording(self._settings.timeout) as exchange:
+        with recording(self._settings.timeout, with_receipt=True) as exchange:
             try:
-                answer = route.embed(
+                route.embed(
                     texts,
                     as_list=form.takes_lists,
                     base64=form.base64,
@@ -105,6 +105,9 @@ class Sender:
             except Exception as error:
                 self._note(exchange, len(texts), attempt, 0)
                 raise RequestFailed(failure_of(exchange, error, self._settings, texts)) from None
+        answer = exchange.answer
+        if answer is None:
+            raise RequestFailed(failure_of(exchange, ValueError("no embeddings"), self._settings, texts))
         self._note(exchange, len(texts), attempt, tokens_of(answer))
         try:
             items = items_of(answer)

@@ -121,8 +121,8 @@ SERVERS = {
     "bundled": bundled,
     "fastapi": fastapi,
     "tei": tei,
-    "vllm": lambda: peer("vllm", "vLLM", 512, checks_model=False),
-    "infinity": lambda: peer("infinity", "infinity", 512, exact_tokens=False),
+    "vllm": lambda: peer("vllm", "vLLM", 256),
+    "infinity": lambda: peer("infinity", "infinity", 256, checks_model=False, exact_tokens=False),
 }
 PEER_MARK = pytest.mark.peers
 
