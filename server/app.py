@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +23,9 @@ __all__ = ["run"]
 
 logger = logging.getLogger(__name__)
 
+# The model's thread holds the GIL between its operations; at the default of 5 ms requests would wait on it by turns.
+SWITCH_SECONDS = 0.0005
+
 
 def run(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT. Exit status: 0 ended as asked, 1 a model or the port could not be had."""
@@ -31,7 +36,18 @@ def run(config: ServerConfig) -> int:
     except OSError as error:
         print(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}", file=sys.stderr)
         return 1
-    return asyncio.run(_serve(config, listener))
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config, listener))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed (it is not for Windows)."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def _listen(config: ServerConfig) -> socket.socket:
@@ -58,9 +74,11 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
+    watching = asyncio.create_task(serving.watch_clients())
     loading = asyncio.create_task(asyncio.to_thread(serving.load))
     status = await _until_ended(config, serving, url, loading, ending)
     await serving.drain()
+    watching.cancel()
     server.should_exit = True
     await serving_task
     if config.ready_file:

@@ -60,7 +60,7 @@ Item = tuple[Work, int]  # a text: its request and its place in it
 
 
 class Batcher:
-    """Owns the model's thread. `embed` is called on the event loop; everything else happens in the thread."""
+    """Owns the model's thread. `submit` is called on the event loop; everything else happens in the thread."""
 
     def __init__(self, forward: Forward, *, max_batch_tokens: int, metrics: Metrics, name: str) -> None:
         self._forward = forward
@@ -78,8 +78,8 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name=f"model-{name}", daemon=True)
         self._thread.start()
 
-    async def embed(self, ids: list[list[int]]) -> NDArray[np.float32]:
-        """Vectors of one request's texts. Cancelling it takes those that have not started out of the queue."""
+    def submit(self, ids: list[list[int]]) -> asyncio.Future[NDArray[np.float32]]:
+        """Vectors of one request's texts, later. Cancelling it takes those that have not started out of the queue."""
         loop = asyncio.get_running_loop()
         work = Work(ids, loop.create_future(), loop, rows=[None] * len(ids), left=len(ids))
         with self._ready:
@@ -87,7 +87,7 @@ class Batcher:
             lane.extend((work, index) for index in range(len(ids)))
             self.queued_tokens += work.tokens
             self._ready.notify()
-        return await work.future
+        return work.future
 
     @property
     def seconds_of_queue(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class EmbeddingModel:
         self._tokenizer = _plain_tokenizer(transformer)
         self._padding_id = int(transformer.tokenizer.pad_token_id or 0)
         self.max_tokens = int(transformer.max_seq_length or transformer.tokenizer.model_max_length)
+        self.vocabulary = self._tokenizer.get_vocab_size()
         self.dimension = int(transformer.get_embedding_dimension() or 0)
 
     @property
@@ -57,14 +59,15 @@ class EmbeddingModel:
 
     def embed(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Vectors of token ids: float32 (len(batch), dimension), as the model's own modules make them."""
-        width = max(len(ids) for ids in batch)
-        input_ids = torch.full((len(batch), width), self._padding_id, dtype=torch.long)
-        attention_mask = torch.zeros((len(batch), width), dtype=torch.long)
-        for row, ids in enumerate(batch):
-            input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-            attention_mask[row, : len(ids)] = 1
+        lengths = np.fromiter(map(len, batch), np.int64, len(batch))
+        attention_mask = np.arange(lengths.max()) < lengths[:, None]
+        input_ids = np.full(attention_mask.shape, self._padding_id, np.int64)
+        input_ids[attention_mask] = np.fromiter(chain.from_iterable(batch), np.int64, int(lengths.sum()))
         device = self._transformer.device
-        features: dict[str, Any] = {"input_ids": input_ids.to(device), "attention_mask": attention_mask.to(device)}
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(input_ids).to(device),
+            "attention_mask": torch.from_numpy(attention_mask.astype(np.int64)).to(device),
+        }
         with torch.inference_mode():
             for module in self._transformer:
                 features = _in_float32(module(features))

@@ -7,7 +7,6 @@ import hmac
 import logging
 import math
 import re
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -71,8 +70,8 @@ class Serving:
         self.is_loaded = False
         self._served: dict[str, Served] = {}
         self._under_way = 0
+        self._waiting: dict[asyncio.Future[NDArray[np.float32]], Request] = {}
         self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokenize")
-        self._all_done = threading.Event()
 
     # --- loading and ending --------------------------------------------------------------------------------------
 
@@ -157,13 +156,22 @@ class Serving:
         if served.batcher.queued_tokens + tokens > self.config.max_queued_tokens:
             self.metrics.rejected.labels("queued_tokens").inc()
             raise overloaded(self._retry_after())
-        working = asyncio.ensure_future(served.batcher.embed(ids))
-        while not working.done():
-            await asyncio.wait([working], timeout=DISCONNECT_CHECK_SECONDS)
-            if not working.done() and await request.is_disconnected():
-                working.cancel()
-                raise unavailable("The client went away.", 1)
-        return working.result()
+        working = served.batcher.submit(ids)
+        self._waiting[working] = request
+        try:
+            return await working
+        except asyncio.CancelledError:
+            raise unavailable("The client went away.", 1) from None
+        finally:
+            del self._waiting[working]
+
+    async def watch_clients(self) -> None:
+        """Takes the work of clients that went away out of the queues; one watcher for all, so that each costs less."""
+        while True:
+            await asyncio.sleep(DISCONNECT_CHECK_SECONDS)
+            for working, request in list(self._waiting.items()):
+                if not working.done() and await request.is_disconnected():
+                    working.cancel()
 
     def _retry_after(self) -> int:
         seconds = max((served.batcher.seconds_of_queue for served in self.served_models()), default=1.0)
