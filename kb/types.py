@@ -39,7 +39,7 @@ class DocumentStatus(StrEnum):
     INDEXED = "indexed"
     PARTIAL = "partial"  # some pages failed; the rest is indexed
     NO_TEXT = "no text"  # pages, but none with text: a scan without OCR, or blank
-    EMPTY = "empty"  # zero bytes, or a PDF without pages
+    EMPTY = "empty"  # a PDF without pages
     ENCRYPTED = "encrypted"  # needs a password that the configuration does not have
     CORRUPT = "corrupt"  # not a PDF, or damaged beyond what either engine can repair
     OVER_LIMIT = "over limit"  # too many pages, too long, or too much memory

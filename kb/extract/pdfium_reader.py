@@ -30,6 +30,7 @@ PDFIUM_LOCK = RLock()
 logging.getLogger("pypdfium2").addHandler(logging.NullHandler())  # else an outline too deep is told to standard error
 
 _OBJECTS_LOOKED_AT = 500
+_SCAN_SHARE = 0.5  # scans fill nearly the whole page; the logo on a cover less than half of it
 _OUTLINE_DEPTH = 64
 _OUTLINE_ENTRIES = 50_000  # an outline may refer to itself
 
@@ -96,14 +97,19 @@ class PdfiumReader:
     def _without_text(self, number: int) -> tuple[PageStatus, bool]:
         """Image-only or blank, and whether text is drawn there all the same.
 
-        Anything drawn counts as an image: a scan may be an inline image, or made of paths.
+        Anything drawn counts, for a scan may be an inline image, or made of paths; but it must fill the page as a scan
+        does. A cover with a logo loses no text.
         """
         kinds: set[int] = set()
+        share = 0.0
         with suppress(Exception):
             page = self._document[number - 1]
-            kinds = {drawn.type for drawn in islice(page.get_objects(max_depth=3), _OBJECTS_LOOKED_AT)}
+            drawn = list(islice(page.get_objects(max_depth=3), _OBJECTS_LOOKED_AT))
+            kinds = {item.type for item in drawn}
+            share = _share_of_page([item.get_bounds() for item in drawn], *page.get_size())
             page.close()
-        return PageStatus.IMAGE_ONLY if kinds else PageStatus.BLANK, pdfium_c.FPDF_PAGEOBJ_TEXT in kinds
+        status = PageStatus.IMAGE_ONLY if share >= _SCAN_SHARE else PageStatus.BLANK
+        return status, pdfium_c.FPDF_PAGEOBJ_TEXT in kinds
 
     def _metadata_value(self, key: str) -> str:
         with suppress(Exception):
@@ -138,3 +144,13 @@ def _outline_entry(bookmark: Any, page_before: int) -> OutlineEntry:
     top = float(view[1][1]) if view[0] == pdfium_c.PDFDEST_VIEW_XYZ and len(view[1]) > 1 else None
     page = page_before if index is None or index < 0 else index + 1
     return OutlineEntry(level=bookmark.level, title=bookmark.get_title() or "", page=page, top=top)
+
+
+def _share_of_page(boxes: Sequence[tuple[float, float, float, float]], width: float, height: float) -> float:
+    """Which share of a page the box around all boxes covers, what hangs over the edge cut off."""
+    if not boxes or width <= 0 or height <= 0:
+        return 0.0
+    lefts, bottoms, rights, tops = zip(*boxes, strict=True)
+    across = min(max(rights), width) - max(min(lefts), 0.0)
+    up = min(max(tops), height) - max(min(bottoms), 0.0)
+    return float(max(across, 0.0) * max(up, 0.0) / (width * height))

@@ -165,8 +165,13 @@ def test_blank_pages_are_no_text_and_are_named(make_pdf: MakePdf, settings: Extr
     assert some.pages_without_text == (2, 4)
 
 
-def test_a_picture_without_text_is_image_only(make_raw_pdf: MakePdf, settings: ExtractionSettings) -> None:
-    document = extract_document(make_raw_pdf(b"0.5 g 100 100 300 300 re f"), settings)
+def test_a_logo_on_a_cover_loses_no_text(make_raw_pdf: MakePdf, settings: ExtractionSettings) -> None:
+    document = extract_document(make_raw_pdf(b"0.5 g 100 100 200 200 re f"), settings)
+    assert document.pages[0].status is PageStatus.BLANK
+
+
+def test_a_picture_that_fills_the_page_is_image_only(make_raw_pdf: MakePdf, settings: ExtractionSettings) -> None:
+    document = extract_document(make_raw_pdf(b"0.5 g 0 0 600 800 re f"), settings)
     assert document.status is DocumentStatus.NO_TEXT
     assert document.pages[0].status is PageStatus.IMAGE_ONLY
 
