@@ -29,8 +29,10 @@ def tokens_of(answer: Mapping[str, Any]) -> int:
 
 
 def index_order(items: Sequence[Mapping[str, Any]]) -> list[int] | None:
-    """The places that the items name, None where they name none. Raises ValueError where they contradict themselves."""
+    """The places that the items name, None for the order they lie in. Raises ValueError where they make no sense."""
     indexes = [item.get("index") for item in items]
+    if indexes == list(range(len(items))):
+        return None
     if all(index is None for index in indexes) or (len(items) > 1 and all(index == 0 for index in indexes)):
         return None  # some servers leave it out, or leave it at 0: then the order is that of the texts
     if sorted(index for index in indexes if isinstance(index, int)) != list(range(len(items))):
@@ -43,14 +45,14 @@ def vectors_of(items: Sequence[Mapping[str, Any]], expected: int, dimension: int
     if len(items) != expected:
         raise ValueError(f"{expected} texts were sent, but {len(items)} vectors came back")
     order = index_order(items)
-    rows = [_row(item.get("embedding")) for item in items]
-    sizes = sorted({row.shape[0] for row in rows})
+    rows = _rows([item.get("embedding") for item in items])
+    sizes = sorted({len(row) // 4 for row in rows})
     if len(sizes) > 1:
         raise ValueError(f"vectors of different sizes came back: {_short(sizes)}")
     if dimension is not None and sizes != [dimension]:
         raise ValueError(f"vectors have {sizes[0]} dimensions now, {dimension} before")
-    vectors: Vector = np.stack(rows)
-    if order is not None and order != list(range(expected)):
+    vectors: Vector = np.frombuffer(bytearray().join(rows), "<f4").reshape(expected, -1)
+    if order is not None:
         vectors = vectors[np.argsort(order)]
     squares = np.einsum("ij,ij->i", vectors, vectors)
     if not np.isfinite(squares).all():
@@ -60,10 +62,10 @@ def vectors_of(items: Sequence[Mapping[str, Any]], expected: int, dimension: int
     return vectors
 
 
-def unit(vectors: Vector) -> Vector:
+def unit(vectors: Vector, *, in_place: bool = False) -> Vector:
     """The same directions with L2 norm 1, float32 (n, d)."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    scaled: Vector = vectors / lengths[:, None]
+    scaled: Vector = np.divide(vectors, lengths[:, None], out=vectors if in_place else None)
     return scaled
 
 
@@ -72,25 +74,32 @@ def came_as_base64(items: Sequence[Mapping[str, Any]]) -> bool:
     return all(isinstance(item.get("embedding"), str) for item in items)
 
 
-def _row(embedding: Any) -> Vector:
-    """One vector, from base64 (little-endian float32) or a list of numbers."""
+def _rows(embeddings: Sequence[Any]) -> list[bytes]:
+    """Vectors as little-endian float32, from base64 or lists of numbers. Raises ValueError."""
+    if not all(type(embedding) is str for embedding in embeddings):
+        return [_row(embedding) for embedding in embeddings]
+    try:
+        rows = list(map(binascii.a2b_base64, embeddings))
+    except ValueError:
+        raise ValueError("a vector that is no base64 came back") from None
+    odd = next((row for row in rows if len(row) % 4 or not row), None)
+    if odd is not None:
+        raise ValueError(f"a base64 vector of {len(odd)} bytes came back, which are no 32-bit floats")
+    return rows
+
+
+def _row(embedding: Any) -> bytes:
     if isinstance(embedding, str):
-        try:
-            raw = binascii.a2b_base64(embedding)
-        except binascii.Error:
-            raise ValueError("a vector that is no base64 came back") from None
-        if len(raw) % 4 or not raw:
-            raise ValueError(f"a base64 vector of {len(raw)} bytes came back, which are no 32-bit floats")
-        return np.frombuffer(raw, "<f4")
+        return _rows([embedding])[0]
     if not isinstance(embedding, list) or not embedding:
         raise ValueError(f"a {type(embedding).__name__} came back where a vector should be")
     try:
-        row = np.array(embedding, np.float32)
+        row = np.array(embedding, "<f4")
     except (TypeError, ValueError):
         raise ValueError("a vector with something else than numbers in it came back") from None
     if row.ndim != 1:
         raise ValueError(f"a vector of shape {row.shape} came back; token embeddings cannot be searched")
-    return row
+    return row.tobytes()
 
 
 def _short(values: Sequence[object]) -> str:

@@ -70,7 +70,7 @@ class Batches:
         try:
             # A part of a batch that was refused is not waited for again: what it needed was to be smaller.
             raw, _ = self._sender.send(texts, self._profile.form, retries=0 if known_to_work else None)
-            return unit(raw), {}
+            return unit(raw, in_place=True), {}
         except RequestFailed as failed:
             return self._after(failed.failure, texts, known_to_work)
 

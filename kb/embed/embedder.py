@@ -105,6 +105,10 @@ class Embedder:
     def embed_documents(self, texts: Sequence[str]) -> EmbeddingBatch:
         """Unit vectors of passages (whose prefix they carry already). Raises EndpointError where none can be had."""
         profile, batches = self._ready()
+        if self._cache is None and len(set(texts)) == len(texts):
+            fresh, refused = batches.embed(texts)
+            self._check_space()
+            return EmbeddingBatch(fresh, refused)
         known, keys = self._known(texts)
         missing: dict[bytes, list[int]] = {}
         for place, (key, vector) in enumerate(zip(keys, known, strict=True)):
@@ -114,8 +118,6 @@ class Embedder:
         if missing:
             self._check_space()
             self._keep({key: fresh[row] for row, key in enumerate(missing) if row not in refused})
-        if len(missing) == len(texts):
-            return EmbeddingBatch(fresh, refused)
         vectors = np.full((len(texts), profile.space.dimension), np.nan, np.float32)
         for place, vector in enumerate(known):
             if vector is not None:

@@ -64,6 +64,9 @@ class Route:
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
         self._is_internal: ContextVar[bool] = importlib.import_module("litellm._internal_context").is_internal_call
         self._client = handler.HTTPHandler(client=wire)
+        # A model without a price is looked up in vain, in eight ways, after every request.
+        price = {"litellm_provider": "hosted_vllm", "mode": "embedding", "input_cost_per_token": 0.0}
+        self._litellm.register_model({f"hosted_vllm/{model}": price})
         self._turns = itertools.cycle(self._base_urls)
         self._router = self._make_router() if len(self._base_urls) > 1 else None
 
