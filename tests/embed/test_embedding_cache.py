@@ -227,6 +227,36 @@ def test_a_redis_that_is_not_there_costs_one_warning(
     assert "secret-password" not in caplog.text
 
 
+def test_a_redis_that_goes_away_during_a_run_costs_one_warning(
+    running: ExitStack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs redis-server of the Debian package redis-server")
+    port = closed_port()
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--save", "", "--dir", str(tmp_path)], stdout=subprocess.DEVNULL
+    )
+    try:
+        with redis.Redis(port=port) as client:
+            while True:
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+        url = running.enter_context(serve(HashServer()))
+        cache = open_cache(CacheSettings(url=f"redis://127.0.0.1:{port}/0"), folder=tmp_path)
+        embedder = running.enter_context(Embedder(settings_for(url), cache=cache))
+        embedder.embed_documents(TEXTS[:5])
+    finally:
+        process.terminate()
+        process.wait(10)
+    for part in (TEXTS[5:10], TEXTS[10:15]):
+        assert not embedder.embed_documents(part).failures
+    assert sum(record.levelno == logging.WARNING for record in caplog.records) == 1
+
+
 def test_somebody_elses_values_are_not_taken_for_vectors(running: ExitStack, redis_url: str, tmp_path: Path) -> None:
     settings = CacheSettings(url=redis_url, prefix="shared:")
     embed(running, HashServer(), settings, tmp_path)

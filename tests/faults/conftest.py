@@ -7,6 +7,14 @@ from contextlib import ExitStack
 
 import pytest
 
+from kb.embed.route import load_litellm
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _litellm_is_imported() -> None:
+    """Importing it takes seconds, which no test that measures time may pay for."""
+    load_litellm()
+
 
 @pytest.fixture
 def running() -> Iterator[ExitStack]:

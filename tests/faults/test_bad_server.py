@@ -275,6 +275,17 @@ def test_a_text_that_the_server_dies_on_fails_alone(status: int, running: ExitSt
     assert set(batch.failures) == {1}
 
 
+def test_a_500_that_is_not_to_be_retried_is_not(running: ExitStack) -> None:
+    """As the bundled server says it of texts that do not fit its memory even alone."""
+    final = Answer(500, {"error": {"message": "out of memory"}}, {"x-should-retry": "false"})
+    server = HashServer(before=lambda request: final if "huge" in request.texts else None)
+    url = running.enter_context(serve(server))
+    embedder = running.enter_context(Embedder(settings_for(url)))
+    batch = embedder.embed_documents(["huge"])
+    assert set(batch.failures) == {0}
+    assert server.texts.count("huge") == 1
+
+
 def test_a_batch_over_the_limit_is_halved_and_the_limit_remembered(running: ExitStack) -> None:
     server = HashServer(most_texts=10)
     url = running.enter_context(serve(server))
