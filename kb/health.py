@@ -16,9 +16,9 @@ import numpy as np
 
 from kb.config import EmbedderSettings, Settings
 from kb.embed.answers import unit
-from kb.embed.examine import largest_batch, order_holds, over_length, replicas, speed
+from kb.embed.examine import largest_batch, limit_by_trying, order_holds, over_length, replicas, speed
 from kb.embed.failures import RequestFailed
-from kb.embed.probe import first_vectors, max_tokens_of, server_at
+from kb.embed.probe import ASSUMED, first_vectors, max_tokens_of, server_at
 from kb.embed.reach import Place, connect, handshake, place_of, proxy_for, resolve
 from kb.embed.recognise import Server, listed_names
 from kb.embed.sender import Form, Sender
@@ -241,13 +241,15 @@ def _what_it_can(settings: EmbedderSettings, sender: Sender, url: str, server: S
 
 def _length(settings: EmbedderSettings, sender: Sender, url: str, server: Server, form: Form) -> Check:
     limit, source = max_tokens_of(settings, server)
+    if source == ASSUMED:
+        found = limit_by_trying(sender, form, url)
+        came_back = f"texts count up to {found or 'an unknown number of'} tokens at least"
+        fix = "Set embedder.max_tokens to the model's maximum."
+        return Check("length", "warn", "texts of 128, 256, 512 tokens", came_back, "", fix, "embedder.max_tokens")
     tried = f"a text over {limit} tokens (by {source})"
     past = over_length(sender, form, url, limit)
     if past.refused:
         return Check("length", "ok", tried, past.refused, "long texts are refused, not cut", key="embedder.max_tokens")
-    if source == "an assumption":
-        fix = "Set embedder.max_tokens to the model's maximum."
-        return Check("length", "warn", tried, "accepted", "the true limit is not known", fix, "embedder.max_tokens")
     came_back = "cut without a word" if past.cut else "accepted whole"
     meaning = "passages are kept below the limit here, so nothing is lost" if past.cut else "the limit may be higher"
     return Check("length", "ok", tried, came_back, meaning, key="embedder.max_tokens")

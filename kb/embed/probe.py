@@ -23,7 +23,7 @@ from kb.embed.wire import bare_url
 from kb.errors import EndpointConnectionError, EndpointError, EndpointModelError
 from kb.types import Vector
 
-__all__ = ["explain", "first_vectors", "max_tokens_of", "probe", "server_at", "space_at"]
+__all__ = ["ASSUMED", "explain", "first_vectors", "max_tokens_of", "probe", "server_at", "space_at"]
 
 logger = logging.getLogger(__name__)
 
