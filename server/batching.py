@@ -40,7 +40,7 @@ FIRST_TOKENS_PER_SECOND = 2_000.0
 class Work:
     """The texts of one request: token ids in, vectors out by way of the future."""
 
-    ids: list[list[int]]
+    ids: Sequence[Sequence[int]]
     future: asyncio.Future[NDArray[np.float32]]
     loop: asyncio.AbstractEventLoop
     queued_at: float = field(default_factory=time.monotonic)
@@ -78,7 +78,7 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name=f"model-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, ids: list[list[int]]) -> asyncio.Future[NDArray[np.float32]]:
+    def submit(self, ids: Sequence[Sequence[int]]) -> asyncio.Future[NDArray[np.float32]]:
         """Vectors of one request's texts, later. Cancelling it takes those that have not started out of the queue."""
         loop = asyncio.get_running_loop()
         work = Work(ids, loop.create_future(), loop, rows=[None] * len(ids), left=len(ids))
@@ -189,7 +189,7 @@ class Batcher:
         self._metrics.observe_batch(len(ids), real, padded, seconds)
         self._deliver(batch, vectors)
 
-    def _embed_or_split(self, ids: list[list[int]]) -> list[NDArray[np.float32] | BaseException]:
+    def _embed_or_split(self, ids: list[Sequence[int]]) -> list[NDArray[np.float32] | BaseException]:
         """A vector or an error for each text. Memory that runs out halves the budget; one bad text fails alone."""
         try:
             return list(self._forward(ids))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["ModelSource", "ServerConfig", "parse_arguments"]
 
@@ -43,6 +44,12 @@ class ServerConfig:
     threads: int | None
     truncate: bool
     trust_remote_code: bool
+    allow_pickle: bool
+    revision: str | None
+    backend: Literal["torch", "onnx", "openvino"]
+    attention: str | None
+    compile: bool
+    any_dimensions: bool
     max_batch_tokens: int
     max_texts: int
     max_body_bytes: int
@@ -73,6 +80,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
         threads=given.threads,
         truncate=given.truncate,
         trust_remote_code=given.trust_remote_code,
+        allow_pickle=given.allow_pickle,
+        revision=given.revision,
+        backend=given.backend,
+        attention=given.attention,
+        compile=given.compile,
+        any_dimensions=given.any_dimensions,
         max_batch_tokens=given.max_batch_tokens,
         max_texts=given.max_texts,
         max_body_bytes=int(given.max_body_mb * 1e6),
@@ -104,10 +117,19 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"],
         help="auto: bfloat16 where the hardware has it and the vectors stay the same",
     )  # fmt: skip
-    add("--device", help="cpu, cuda, cuda:1, mps; the best there is unless given")
+    add("--device", help="cpu, mps, cuda (every GPU), cuda:1; several with commas; the best there is unless given")
+    add(
+        "--backend", default="torch", choices=["torch", "onnx", "openvino"],
+        help="onnx and openvino need sentence-transformers' extras, in an environment of their own",
+    )  # fmt: skip
+    add("--attention", metavar="NAME", help="the model's attention: sdpa, flash_attention_2, eager")
+    add("--compile", action="store_true", help="torch.compile: slower to start, faster after it")
     add("--threads", type=int, help="CPU threads of the model")
     add("--truncate", action="store_true", help="cut inputs that are too long instead of refusing them")
     add("--trust-remote-code", action="store_true", help="run code that comes with a model")
+    add("--allow-pickle", action="store_true", help="load weights that are not safetensors; they can run code")
+    add("--revision", help="commit or tag of a model from the hub")
+    add("--any-dimensions", action="store_true", help="`dimensions` for models that do not declare Matryoshka sizes")
     add("--max-batch-tokens", type=int, default=16_384, help="padded tokens of one batch")
     add("--max-texts", type=int, default=2048, help="texts of one request")
     add("--max-body-mb", type=float, default=32.0, help="size of one request")

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["RequestError", "bad_request", "model_not_found", "overloaded", "too_long", "unauthorized", "unavailable"]
+__all__ = [
+    "RequestError",
+    "bad_request",
+    "failed",
+    "model_not_found",
+    "overloaded",
+    "too_long",
+    "unauthorized",
+    "unavailable",
+    "wrong_kind",
+]
 
 
 class RequestError(Exception):
@@ -32,9 +42,16 @@ class RequestError(Exception):
         }
 
 
-def bad_request(message: str, *, parameter: str | None = None, status: int = 400) -> RequestError:
+def bad_request(
+    message: str, *, parameter: str | None = None, status: int = 400, headers: dict[str, str] | None = None
+) -> RequestError:
     """The request is not of the form that the API takes."""
-    return RequestError(status, message, parameter=parameter)
+    return RequestError(status, message, parameter=parameter, headers=headers)
+
+
+def wrong_kind(name: str, route: str) -> RequestError:
+    """The model exists, but answers another route."""
+    return bad_request(f"{name} does not answer this route; ask {route}.", parameter="model")
 
 
 def unauthorized() -> RequestError:
@@ -54,11 +71,17 @@ def model_not_found(name: str, served: list[str]) -> RequestError:
     return RequestError(404, message, parameter="model", code="model_not_found")
 
 
-def too_long(index: int, tokens: int, limit: int) -> RequestError:
+def failed() -> RequestError:
+    """The server's own fault; the client is told not to send the same again."""
+    message = "The server failed on this request; its log says why."
+    return RequestError(500, message, kind="server_error", headers={"x-should-retry": "false"})
+
+
+def too_long(index: int, size: str, limit: int) -> RequestError:
     """An input has more tokens than the model reads, and nothing is ever cut unasked."""
     return RequestError(
         400,
-        f"This model's maximum context length is {limit} tokens, but input {index} has {tokens}. "
+        f"This model's maximum context length is {limit} tokens, but input {index} has {size}. "
         'Shorten it, or send "truncate": true.',
         parameter="input",
         code="context_length_exceeded",

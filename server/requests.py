@@ -8,25 +8,60 @@ from typing import Any
 
 import orjson
 
-from server.errors import RequestError, bad_request
+from server.errors import bad_request
+from server.prompts import AskedPrompt
+from server.tokenizing import Side
 
-__all__ = ["EmbeddingRequest", "parse_body", "parse_embedding_request"]
+__all__ = [
+    "EmbeddingRequest",
+    "RerankRequest",
+    "Truncation",
+    "parse_body",
+    "parse_embedding_request",
+    "parse_rerank_request",
+    "parse_tokens",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Whether inputs over `limit` tokens may be cut, and at which side; None and 0 where a request leaves it open."""
+
+    allowed: bool | None = None
+    limit: int = 0
+    side: Side | None = None
+
+    def within(self, most: int, *, by_default: bool) -> Truncation:
+        """The same with nothing left open. Raises RequestError for a limit that the model does not reach."""
+        if self.limit > most:
+            raise bad_request(f"truncate_prompt_tokens is at most {most} here.", parameter="truncate_prompt_tokens")
+        allowed = by_default if self.allowed is None else self.allowed
+        return Truncation(allowed, self.limit or most, self.side)
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """`texts` or `ids`, never both; `truncate` is None where the request leaves it to the server."""
+    """`texts` or `ids`, never both."""
 
     model: str | None
     texts: list[str] | None
     ids: list[list[int]] | None
     base64: bool
     dimensions: int | None
-    truncate: bool | None
-    input_type: str | None
+    truncation: Truncation
+    prompt: AskedPrompt
 
-    def __len__(self) -> int:
-        return len(self.texts if self.texts is not None else self.ids or [])
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """Documents to be put in order by how well they fit a query."""
+
+    model: str | None
+    query: str
+    documents: list[str]
+    top_n: int
+    return_documents: bool
+    truncate: bool | None
 
 
 def parse_body(body: bytes) -> Mapping[str, Any]:
@@ -43,9 +78,7 @@ def parse_body(body: bytes) -> Mapping[str, Any]:
 def parse_embedding_request(data: Mapping[str, Any], *, max_texts: int) -> EmbeddingRequest:
     """The request, with unknown fields ignored as OpenAI's API does. Raises RequestError."""
     texts, ids = _input(data)
-    number = len(texts if texts is not None else ids or [])
-    if number > max_texts:
-        raise bad_request(f"At most {max_texts} inputs a request; this one has {number}.", parameter="input")
+    _check_number(len(texts if texts is not None else ids or []), max_texts, "input")
     encoding = data.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise bad_request('encoding_format must be "float" or "base64".', parameter="encoding_format")
@@ -55,9 +88,66 @@ def parse_embedding_request(data: Mapping[str, Any], *, max_texts: int) -> Embed
         ids=ids,
         base64=encoding == "base64",
         dimensions=_optional(data, "dimensions", int),
-        truncate=_optional(data, "truncate", bool),
-        input_type=_optional(data, "input_type", str),
+        truncation=_truncation(data),
+        prompt=AskedPrompt(*(_optional(data, name, str) for name in ("input_type", "prompt_name", "prompt"))),
     )
+
+
+def parse_rerank_request(data: Mapping[str, Any], *, max_texts: int) -> RerankRequest:
+    """The request of Cohere's and Jina's rerank API. Raises RequestError."""
+    query = _optional(data, "query", str)
+    if query is None:
+        raise bad_request("query must be a string.", parameter="query")
+    given = data.get("documents")
+    if not isinstance(given, list) or not given:
+        raise bad_request("documents must be a list of strings.", parameter="documents")
+    documents = [_document(index, item) for index, item in enumerate(given)]
+    _check_number(len(documents), max_texts, "documents")
+    top_n = _optional(data, "top_n", int)
+    if top_n is not None and top_n < 1:
+        raise bad_request("top_n must be at least 1.", parameter="top_n")
+    return RerankRequest(
+        model=_optional(data, "model", str),
+        query=query,
+        documents=documents,
+        top_n=min(top_n or len(documents), len(documents)),
+        return_documents=bool(_optional(data, "return_documents", bool)),
+        truncate=_optional(data, "truncate", bool),
+    )
+
+
+def _document(index: int, given: Any) -> str:
+    text = given.get("text") if isinstance(given, dict) else given
+    if isinstance(text, str):
+        return text
+    raise bad_request(f"document {index} must be a string or have a text.", parameter="documents")
+
+
+def parse_tokens(data: Mapping[str, Any], *, max_texts: int) -> tuple[str | None, list[list[int]]]:
+    """The model's name, and the token ids of one text or of several. Raises RequestError."""
+    given = data.get("tokens")
+    if not isinstance(given, list) or not given:
+        raise bad_request("tokens must be token ids, or lists of them.", parameter="tokens")
+    lists = [given] if isinstance(given[0], int) else given
+    _check_number(len(lists), max_texts, "tokens")
+    return _optional(data, "model", str), _checked_ids(lists, "tokens")
+
+
+def _check_number(number: int, most: int, parameter: str) -> None:
+    if number > most:
+        raise bad_request(f"At most {most} texts a request (--max-texts); this one has {number}.", parameter=parameter)
+
+
+def _truncation(data: Mapping[str, Any]) -> Truncation:
+    side = data.get("truncation_side")
+    if side not in (None, "left", "right"):
+        raise bad_request('truncation_side must be "left" or "right".', parameter="truncation_side")
+    limit = _optional(data, "truncate_prompt_tokens", int)
+    if limit is None:
+        return Truncation(_optional(data, "truncate", bool), side=side)
+    if limit < -1 or limit == 0:
+        raise bad_request("truncate_prompt_tokens must be positive, or -1.", parameter="truncate_prompt_tokens")
+    return Truncation(True, max(limit, 0), side)
 
 
 def _optional(data: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -78,22 +168,18 @@ def _input(data: Mapping[str, Any]) -> tuple[list[str] | None, list[list[int]] |
         return _checked_texts(given), None
     if isinstance(given[0], int):
         given = [given]
-    return None, _checked_ids(given)
+    return None, _checked_ids(given, "input")
 
 
 def _checked_texts(given: list[Any]) -> list[str]:
     for index, text in enumerate(given):
         if not isinstance(text, str):
-            raise _wrong_item(index, "a string")
+            raise bad_request(f"input {index} must be a string.", parameter="input")
     return given
 
 
-def _checked_ids(given: list[Any]) -> list[list[int]]:
+def _checked_ids(given: list[Any], parameter: str) -> list[list[int]]:
     for index, ids in enumerate(given):
         if not isinstance(ids, list) or not ids or not all(type(item) is int and item >= 0 for item in ids):
-            raise _wrong_item(index, "a list of token ids")
+            raise bad_request(f"{parameter} {index} must be a list of token ids.", parameter=parameter)
     return given
-
-
-def _wrong_item(index: int, expected: str) -> RequestError:
-    return bad_request(f"input {index} must be {expected}.", parameter="input")

@@ -9,10 +9,11 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,11 @@ from server.errors import bad_request, model_not_found, overloaded, unauthorized
 from server.metrics import Metrics
 
 if TYPE_CHECKING:
-    from server.model import EmbeddingModel
+    from server.loading import Model
 
-__all__ = ["Served", "Serving"]
+__all__ = ["Access", "Served", "Serving"]
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +39,32 @@ INLINE_CHARACTERS = 2_000
 DISCONNECT_CHECK_SECONDS = 0.25
 
 
-class Served:
-    """A model and its queue."""
+class Access(Enum):
+    """What a request needs to be let in."""
 
-    def __init__(self, model: EmbeddingModel, batcher: Batcher, created: int) -> None:
-        self.model = model
-        self.batcher = batcher
+    OPEN = "nothing"
+    LOOK = "a key"
+    WORK = "a key, and a server that is loaded, not shutting down and not overloaded"
+
+
+class Served:
+    """A model and its queues, one for each replica."""
+
+    def __init__(self, replicas: Sequence[Model], batchers: Sequence[Batcher], created: int) -> None:
+        self.model = replicas[0]
+        self.batchers = batchers
+        self._devices = [replica.device for replica in replicas]
         self._created = created
+
+    @property
+    def batcher(self) -> Batcher:
+        """The queue that is free first."""
+        return min(self.batchers, key=lambda batcher: batcher.queued_tokens)
+
+    @property
+    def queued_tokens(self) -> int:
+        """What waits, over all replicas."""
+        return sum(batcher.queued_tokens for batcher in self.batchers)
 
     @property
     def card(self) -> dict[str, Any]:
@@ -53,10 +75,11 @@ class Served:
             "created": self._created,
             "owned_by": "sentence-transformers",
             "aliases": list(self.model.names[1:]),
+            "kind": self.model.kind,
             "max_model_len": self.model.max_tokens,
-            "dimension": self.model.dimension,
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": self.model.device,
+            "device": ", ".join(self._devices),
+            **self.model.card,
         }
 
 
@@ -77,21 +100,23 @@ class Serving:
 
     def load(self) -> None:
         """Loads every model; called in a thread, while probes are answered already."""
-        from server.model import load_model
+        from server.loading import devices, load_model
 
         for source in self.config.models:
-            model = load_model(source, self.config)
-            batcher = Batcher(
-                model.embed, max_batch_tokens=self.config.max_batch_tokens, metrics=self.metrics, name=model.name
-            )
-            served = Served(model, batcher, int(time.time()))
-            self._served |= dict.fromkeys(model.names, served)
+            replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
+            served = Served(replicas, [self._batcher(model) for model in replicas], int(time.time()))
+            self._served |= dict.fromkeys(source.names, served)
         self.is_loaded = True
+
+    def _batcher(self, model: Model) -> Batcher:
+        return Batcher(
+            model.forward, max_batch_tokens=self.config.max_batch_tokens, metrics=self.metrics, name=model.name
+        )
 
     @property
     def is_alive(self) -> bool:
         """Whether every model's thread runs."""
-        return not any(served.batcher.is_stuck for served in self.served_models())
+        return not any(batcher.is_stuck for served in self.served_models() for batcher in served.batchers)
 
     async def drain(self) -> None:
         """Waits until what was accepted is answered, at most `drain_seconds`; new work is refused meanwhile."""
@@ -103,13 +128,13 @@ class Serving:
     # --- requests ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def admit(self, authorization: str | None, *, guarded: bool) -> Iterator[None]:
+    def admit(self, authorization: str | None, access: Access) -> Iterator[None]:
         """Lets a request in. Raises RequestError for a wrong key, and while loading, shutting down or overloaded."""
-        if not guarded:
+        if access is not Access.OPEN and self.config.api_keys and not self._is_known(authorization):
+            raise unauthorized()
+        if access is not Access.WORK:
             yield
             return
-        if self.config.api_keys and not self._is_known(authorization):
-            raise unauthorized()
         if self.draining:
             raise unavailable("The server is shutting down.", 5)
         if not self.is_loaded:
@@ -129,10 +154,11 @@ class Serving:
         matches = [hmac.compare_digest(given, known.encode()) for known in self.config.api_keys]
         return scheme.lower() == "bearer" and any(matches)
 
-    def find(self, name: str | None) -> Served:
-        """The model of a name; without one the first. Raises RequestError."""
+    def find(self, name: str | None, kind: str = "embedding") -> Served:
+        """The model of a name; without one the first of the kind. Raises RequestError."""
         if name is None:
-            return self.served_models()[0]
+            served_models = self.served_models()
+            return next((served for served in served_models if served.model.kind == kind), served_models[0])
         if name not in self._served:
             raise model_not_found(name, list(self._served))
         return self._served[name]
@@ -141,19 +167,19 @@ class Serving:
         """Every model once, in the order given."""
         return list(dict.fromkeys(self._served.values()))
 
-    async def tokenize(self, served: Served, texts: list[str]) -> list[list[int]]:
-        """Token ids of texts, special tokens included."""
+    async def in_thread(self, tokenize: Callable[[Sequence[str]], Result], texts: Sequence[str]) -> Result:
+        """What a tokenizer makes of texts, off the event loop where they are long."""
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            return served.model.tokenize(texts)
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, served.model.tokenize, texts)
+            return tokenize(texts)
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize, texts)
 
-    async def embed(self, served: Served, ids: list[list[int]], request: Request) -> NDArray[np.float32]:
+    async def embed(self, served: Served, ids: Sequence[Sequence[int]], request: Request) -> NDArray[np.float32]:
         """Vectors of token ids, in their order. Raises RequestError where they cannot be queued."""
         tokens = sum(map(len, ids))
         if tokens > self.config.max_queued_tokens:
             limit = self.config.max_queued_tokens
             raise bad_request(f"The request has {tokens} tokens; at most {limit} may ever wait here.", status=413)
-        if served.batcher.queued_tokens + tokens > self.config.max_queued_tokens:
+        if served.queued_tokens + tokens > self.config.max_queued_tokens:
             self.metrics.rejected.labels("queued_tokens").inc()
             raise overloaded(self._retry_after())
         working = served.batcher.submit(ids)
@@ -195,11 +221,12 @@ class Serving:
 
     def render_metrics(self) -> bytes:
         """The metrics, with the gauges as they are now."""
-        self.metrics.queue_tokens.set(sum(served.batcher.queued_tokens for served in self.served_models()))
+        self.metrics.queue_tokens.set(sum(served.queued_tokens for served in self.served_models()))
         return self.metrics.render()
 
-    def note(self, route: str, status: int, seconds: float) -> None:
-        """Counts a request."""
+    def note(self, route: str, status: int, seconds: float, request_id: str) -> None:
+        """Counts a request, and writes it down at the level of debugging; never its texts."""
+        logger.debug("%s %d %.1f ms %s", route, status, 1000 * seconds, request_id)
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
 

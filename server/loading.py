@@ -1,0 +1,174 @@
+"""Getting models ready: from disk or hub onto their devices, in the best precision that changes nothing, warmed up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from server.config import ModelSource, ServerConfig
+from server.cross_encoder import CrossEncoderModel
+from server.model import EmbeddingModel
+from server.tokenizing import Encoded
+
+__all__ = ["Model", "devices", "load_model"]
+
+Model = EmbeddingModel | CrossEncoderModel
+
+logger = logging.getLogger(__name__)
+
+CANARIES = (
+    "What drove operating margin in 2022?",
+    "The committee met on 4 May and approved the minutes of the previous meeting.",
+    "Übersicht über die Änderungen der Verordnung",
+    "第一季度利润下降",
+    "def main() -> None: print(1 / 3)",
+)
+# Below this a lower precision changes rankings; bfloat16 on CPUs with AMX gives 0.99997 (DESIGN, decision 8).
+LEAST_COSINE = 0.999
+# The same for the scores of cross-encoders, which a sigmoid puts between 0 and 1.
+MOST_SCORE_DIFFERENCE = 0.02
+
+
+def devices(asked: str | None) -> list[str | None]:
+    """One replica for each: those named with commas between them, every GPU for `cuda` or where nothing is asked."""
+    if asked in (None, "cuda") and torch.cuda.device_count() > 1:
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return list(asked.split(",")) if asked else [None]
+
+
+def load_model(source: ModelSource, config: ServerConfig, device: str | None) -> Model:
+    """Loads, picks the precision, checks it on canary texts against float32, and warms up."""
+    if source.is_local:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    encoder = _load(source, config, device)
+    exact = _model(source, encoder, torch.float32)
+    wanted = _wanted_dtype(config.dtype, encoder.device)
+    model = exact if wanted is torch.float32 else _lowered(exact, encoder, source, config, wanted)
+    if config.compile:
+        _network(encoder).compile(dynamic=True)
+    model.forward(_canaries(model))
+    return model
+
+
+def _load(source: ModelSource, config: ServerConfig, device: str | None) -> SentenceTransformer | CrossEncoder:
+    kind = CrossEncoder if _is_cross_encoder(source) else SentenceTransformer
+    weights: dict[str, Any] = {"dtype": torch.float32}
+    if config.backend == "torch":
+        weights |= {"use_safetensors": not config.allow_pickle}
+        if config.attention:
+            weights["attn_implementation"] = config.attention
+    encoder = kind(
+        source.path,
+        device=device,
+        backend=config.backend,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+        local_files_only=source.is_local,
+        model_kwargs=weights if config.backend == "torch" else {},
+    )
+    if getattr(encoder.tokenizer, "backend_tokenizer", None) is None:
+        raise ValueError(f"{source.path} has no fast tokenizer, which this server needs")
+    encoder.eval()
+    return encoder
+
+
+def _is_cross_encoder(source: ModelSource) -> bool:
+    """By what sentence-transformers wrote beside the model, else by the head that transformers gave it."""
+    said = _settings(source, "config_sentence_transformers.json").get("model_type")
+    if said:
+        return bool(said == "CrossEncoder")
+    if (Path(source.path) / "modules.json").is_file():
+        return False
+    architectures = _settings(source, "config.json").get("architectures") or [""]
+    return bool(architectures[0].endswith("ForSequenceClassification"))
+
+
+def _settings(source: ModelSource, name: str) -> dict[str, Any]:
+    file = Path(source.path) / name
+    if not source.is_local:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            file = Path(hf_hub_download(source.path, name))
+        except EntryNotFoundError:
+            return {}
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
+
+
+def _model(source: ModelSource, encoder: SentenceTransformer | CrossEncoder, dtype: torch.dtype) -> Model:
+    if isinstance(encoder, SentenceTransformer):
+        return EmbeddingModel(source.names, encoder, dtype)
+    return CrossEncoderModel(source.names, encoder, dtype)
+
+
+def _network(encoder: SentenceTransformer | CrossEncoder) -> torch.nn.Module:
+    """The transformer itself, which is all that runs in low precision or compiled."""
+    network: torch.nn.Module = encoder[0]
+    return network
+
+
+def _wanted_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """AMX or AVX512-BF16; elsewhere bfloat16 is emulated and slower than float32."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def _lowered(
+    exact: Model,
+    encoder: SentenceTransformer | CrossEncoder,
+    source: ModelSource,
+    config: ServerConfig,
+    dtype: torch.dtype,
+) -> Model:
+    """The model in a lower precision, or as it was where that would change its answers."""
+    if config.backend != "torch":
+        return exact
+    expected = exact.forward(_canaries(exact))
+    _network(encoder).to(dtype)
+    lower = _model(source, encoder, dtype)
+    same, difference = _compare(expected, lower.forward(_canaries(lower)))
+    if same or config.dtype != "auto":
+        logger.info("%s: %s, %s", source.names[0], dtype, difference)
+        return lower
+    logger.warning("%s: %s gives %s, so float32 is used", source.names[0], dtype, difference)
+    return _model(source, _load(source, config, str(encoder.device)), torch.float32)
+
+
+def _canaries(model: Model) -> list[list[int]] | list[Encoded]:
+    if isinstance(model, CrossEncoderModel):
+        return model.tokenizer.encode_pairs(CANARIES[0], CANARIES, limit=model.max_tokens)
+    return model.tokenizer.encode_cut(CANARIES, model.max_tokens)
+
+
+def _compare(exact: NDArray[np.float32], lower: NDArray[np.float32]) -> tuple[bool, str]:
+    if exact.shape[1] == 1:
+        difference = float(np.abs(exact - lower).max())
+        return difference <= MOST_SCORE_DIFFERENCE, f"scores differ from float32 by {difference:.4f}"
+    cosine = float((_unit(exact) * _unit(lower)).sum(1).min())
+    return cosine >= LEAST_COSINE, f"cosine to float32 {cosine:.5f}"
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
