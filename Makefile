@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test lint format lock clean
+.PHONY: install demo test conformance lint format lock clean
 
 install: $(READY)
 
@@ -20,6 +20,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# Against real vLLM and infinity, which the scripts in $$PDFKB_PEERS (default: ../shared/peers) install and start.
+conformance: install
+	$(BIN)/python -m pytest tests/conformance -m "peers or not peers"
 
 lint: install
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from kb.errors import KnowledgeBaseError
 
 if TYPE_CHECKING:
     from kb import KnowledgeBase
+    from kb.health import Check
 
 __all__ = ["main"]
 
@@ -204,17 +205,20 @@ def doctor(config: str | None, changes: tuple[str, ...], as_json: bool) -> int:
                 click.echo(
                     click.style(f"{check.status:<5}", fg=colours[check.status]) + f"{check.name}: {check.came_back}"
                 )
-                _echo_details(check.meaning, check.fix if check.status in ("warn", "fail") else "")
+                _echo_details(check)
     failed = any(check.status == "fail" for check in checks)
     if as_json:
         print_json({"checks": [check.to_dict() for check in checks], "healthy": not failed})
     return NOTHING_DONE if failed else 0
 
 
-def _echo_details(*details: str) -> None:
-    for detail in details:
-        if detail:
-            click.echo(f"     {detail}")
+def _echo_details(check: Check) -> None:
+    """What a check means; where something is wrong, also what was tried, what to do, and the line at fault."""
+    wrong = check.status in ("warn", "fail")
+    line = f", line {check.line} of the configuration" if check.line else ""
+    details = [check.meaning] + ([f"tried: {check.tried}", check.fix, f"key: {check.key}{line}"] if wrong else [])
+    for detail in filter(None, details):
+        click.echo(f"     {detail}")
 
 
 @command

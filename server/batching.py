@@ -32,6 +32,8 @@ INTERACTIVE_TOKENS = 1_024
 STARVING_SECONDS = 2.0
 # How much of the queue is looked at to put texts of like length together.
 SORT_WINDOW_BATCHES = 4
+# Padded tokens to real ones; small batches may have more, for a batch of its own costs more than its padding.
+MOST_PADDING = 1.15
 # For the first estimates of waiting time, before anything was measured.
 FIRST_TOKENS_PER_SECOND = 2_000.0
 
@@ -154,15 +156,13 @@ class Batcher:
         oldest = window[0]
         window.sort(key=lambda item: len(item[0].ids[item[1]]))
         # The batch is a run of the sorted window that holds the oldest text, so that none waits for ever.
-        at = window.index(oldest)
-        start = end = at
+        start = end = window.index(oldest)
+        lengths = [len(work.ids[index]) for work, index in window]
         while True:
-            longer = end + 1 < len(window) and self._fits(window, start, end + 1)
-            if longer:
-                end += 1
-            shorter = start > 0 and self._fits(window, start - 1, end)
-            if shorter:
-                start -= 1
+            longer = end + 1 < len(window) and self._fits(lengths[start : end + 2])
+            end += longer
+            shorter = start > 0 and self._fits(lengths[start - 1 : end + 1])
+            start -= shorter
             if not (longer or shorter):
                 break
         batch = window[start : end + 1]
@@ -172,9 +172,10 @@ class Batcher:
         self.queued_tokens -= sum(len(work.ids[index]) for work, index in batch)
         return batch
 
-    def _fits(self, window: list[Item], start: int, end: int) -> bool:
-        work, index = window[end]
-        return len(work.ids[index]) * (end - start + 1) <= self._budget
+    def _fits(self, lengths: list[int]) -> bool:
+        """Whether texts of these ascending lengths make a batch: within the budget, and with little padding."""
+        padded = lengths[-1] * len(lengths)
+        return padded <= self._budget and (padded <= MOST_PADDING * sum(lengths) or padded <= self._budget // 16)
 
     def _embed_batch(self, batch: list[Item]) -> None:
         ids = [work.ids[index] for work, index in batch]

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import SAMPLES, SHARED
 
 from kb.bundled import bundled_server
-
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = ROOT / "tests" / "data" / "pdfs"
-SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")

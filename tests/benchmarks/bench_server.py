@@ -32,11 +32,11 @@ from kb.bundled import bundled_server
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(os.environ.get("PDFKB_PEERS", ROOT.parent / "shared" / "peers"))
 START_SECONDS = 300
-WORDS = (
-    "margin report quarter freight costs table policy committee safety helmet travel office annual growth revenue "
-    "operating income assets market customer service product research model vector language network system process "
-    "document section page chapter figure analysis result method energy water climate health patient treatment study"
-).split()
+WORDS = """
+    margin report quarter freight costs table policy committee safety helmet travel office annual growth revenue
+    operating income assets market customer service product research model vector language network system process
+    document section page chapter figure analysis result method energy water climate health patient treatment study
+""".split()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import ROOT
 from making import make_pdf, write_config
+from places import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MARGIN = "Operating margin fell to nine percent in 2022 because freight costs doubled."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from places import ROOT
 
 FLOORS = [
     {"types", "errors", "config", "config_file", "config_problems", "html", "overlap"},

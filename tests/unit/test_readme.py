@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from kb.config import Settings
 from kb.config_docs import settings_table

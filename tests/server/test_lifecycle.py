@@ -1,0 +1,147 @@
+"""From start to end: an open port before the model, honest probes, a drain, clear refusals to start."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from server_running import MODEL, RunningServer, start_server
+
+BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]
+
+
+def refused(*options: str) -> str:
+    command = [sys.executable, "-m", "server", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_port_is_open_before_the_model_is_loaded(tmp_path: Path) -> None:
+    started = time.monotonic()
+    server = start_server(tmp_path, wait=False)
+    try:
+        assert server.client.get("/livez").status_code == 200
+        assert time.monotonic() - started < 10  # 2 s on a quiet machine
+        if server.client.get("/readyz").status_code == 503:
+            refused_now = server.embed("too early")
+            if refused_now.status_code != 200:
+                assert (refused_now.status_code, refused_now.headers["retry-after"].isdigit()) == (503, True)
+    finally:
+        server.stop()
+
+
+def test_probes_answer_while_the_model_is_busy(server: RunningServer) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        bulk = threads.submit(server.embed, BULK)
+        slowest = 0.0
+        while not bulk.done():
+            started = time.monotonic()
+            assert server.client.get("/readyz").status_code == 200
+            slowest = max(slowest, time.monotonic() - started)
+            time.sleep(0.02)
+        assert bulk.result().status_code == 200
+    assert slowest < 2
+
+
+def test_a_question_does_not_wait_for_a_bulk_job(server: RunningServer) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        bulk = threads.submit(server.embed, BULK * 2)
+        time.sleep(0.3)
+        assert server.embed("a short question").status_code == 200
+        assert not bulk.done()
+        assert bulk.result().status_code == 200
+
+
+def test_work_of_a_client_that_left_is_dropped(server: RunningServer) -> None:
+    def cancelled() -> float:
+        lines = server.client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("kb_embed_cancelled_total"))
+
+    before = cancelled()
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/v1/embeddings", json={"input": BULK * 4, "model": MODEL}, timeout=0.5)
+    deadline = time.monotonic() + 20
+    while cancelled() == before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert cancelled() > before
+
+
+def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path: Path) -> None:
+    server = start_server(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        accepted = [threads.submit(server.embed, BULK[:64]) for _ in range(4)]
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        assert [future.result().status_code for future in accepted] == [200] * 4
+    assert server.process.wait(60) == 0
+    server.client.close()
+
+
+def test_while_draining_new_work_is_refused_with_retry_after(tmp_path: Path) -> None:
+    server = start_server(tmp_path)
+    accepted: list[int] = []
+    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK * 2).status_code))
+    working.start()
+    time.sleep(0.4)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    try:
+        late = httpx.post(f"{server.url}/v1/embeddings", json={"input": "late"}, timeout=30)
+        assert (late.status_code, late.headers["retry-after"].isdigit()) == (503, True)
+        assert httpx.get(f"{server.url}/readyz").status_code == 503
+    finally:
+        working.join(60)
+        assert server.process.wait(60) == 0
+        server.client.close()
+    assert accepted == [200]
+
+
+def test_overload_is_a_429_that_says_when_to_come_back(tmp_path: Path) -> None:
+    server = start_server(tmp_path, "--max-queued-tokens", "12000")
+    try:
+        with ThreadPoolExecutor(12) as threads:
+            answers = list(threads.map(lambda _: server.embed(BULK[:64]), range(12)))
+        statuses = {answer.status_code for answer in answers}
+        assert statuses == {200, 429}
+        refused_one = next(answer for answer in answers if answer.status_code == 429)
+        assert int(refused_one.headers["retry-after"]) >= 1
+        assert refused_one.json()["error"]["type"] == "rate_limit_error"
+    finally:
+        server.stop()
+
+
+# --- refusing to start -----------------------------------------------------------------------------------------------
+
+
+def test_beyond_loopback_it_wants_a_key_or_a_clear_word() -> None:
+    assert "--allow-anonymous" in refused("--host", "0.0.0.0")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert f"cannot listen on 127.0.0.1:{taken.getsockname()[1]}" in refused("--port", str(taken.getsockname()[1]))
+
+
+def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = refused("--port", "0", "--model", str(tmp_path / "empty"))
+    assert "could not be loaded" in said
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, server.config as c\ntry: c.parse_arguments(['--help'])\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "--max-batch-tokens" in done.stdout
+    assert done.stdout.endswith("False\n")
