@@ -96,12 +96,8 @@ async def _until_ended(
         ended.cancel()
         return 1
     if not ending.is_set():
-        cards = [served.card for served in serving.served_models()]
-        for card in cards:
-            details = (
-                f"{card['dtype']} on {card['device']}, {card['dimension']} dimensions, {card['max_model_len']} tokens"
-            )
-            print(f"Ready: {card['id']} ({details})", flush=True)
+        for served in serving.served_models():
+            print(f"Ready: {served.summary}", flush=True)
         if config.ready_file:
             _write_ready(config.ready_file, url)
         await ended

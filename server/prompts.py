@@ -9,8 +9,9 @@ from server.errors import bad_request
 
 __all__ = ["AskedPrompt", "Prompts"]
 
-# What clients call the two sides of a search, and the names under which models keep the prompts for them, the first
-# that is there (as sentence-transformers' encode_query and encode_document choose).
+# What clients call the two sides of a search, and the names under which models keep the prompts for them. The first
+# that is not empty counts: sentence-transformers gives every model an empty "document", which in its encode_document
+# hides the "passage" that the model's author wrote.
 SIDES = {
     "query": ("query",),
     "search_query": ("query",),
@@ -47,7 +48,7 @@ class Prompts:
         names = SIDES.get(asked.input_type)
         if names is None:
             return self._named(asked.input_type, "input_type", [*SIDES, *self.texts])
-        return next((self.texts[name] for name in names if name in self.texts), "")
+        return next((self.texts[name] for name in names if self.texts.get(name)), "")
 
     def _named(self, name: str, parameter: str, known: list[str]) -> str:
         if name not in self.texts:

@@ -67,6 +67,13 @@ class Served:
         return sum(batcher.queued_tokens for batcher in self.batchers)
 
     @property
+    def summary(self) -> str:
+        """One line for the start of the server."""
+        card = self.card
+        size = f"{card['dimension']} dimensions" if "dimension" in card else "reranker"
+        return f"{card['id']} ({card['dtype']} on {card['device']}, {size}, {card['max_model_len']} tokens)"
+
+    @property
     def card(self) -> dict[str, Any]:
         """The model as /v1/models lists it."""
         return {
