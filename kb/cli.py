@@ -222,6 +222,21 @@ def _echo_details(check: Check) -> None:
 
 
 @command
+def migrate(config: str | None, changes: tuple[str, ...], as_json: bool) -> int:
+    """Embed everything anew, after the endpoint's model has changed; searches see the old vectors until it is done."""
+    from kb.progress import terminal_progress
+
+    with open_knowledge_base(config, changes) as knowledge_base, terminal_progress() as draw:
+        passages = knowledge_base.migrate(draw=draw)
+        model = knowledge_base.embedder.space.model
+    if as_json:
+        print_json({"passages": passages, "model": model})
+    else:
+        click.echo(f"{passages} passages embedded with {model}")
+    return 0
+
+
+@command
 @click.argument("names", nargs=-1, required=True)
 def remove(names: tuple[str, ...], config: str | None, changes: tuple[str, ...], as_json: bool) -> int:
     """Forget documents by path, folder, file name or pattern; the files themselves stay."""

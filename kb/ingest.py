@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from kb.pipeline import EmbeddedDocument, EmbeddingEndpoint, Extractor, Stages
 from kb.plan import Decision, Known, Step, decide, is_unchanged
 from kb.report import BusyClock, FileOutcome, IngestReport, Outcome
 from kb.sources import find_sources, within
-from kb.space import check_space, remember_space
+from kb.space import check_space
 from kb.store import IngestedDocument, Run, Store
 from kb.store.schemas import now
 from kb.types import Document, DocumentStatus, ExtractedDocument, PageStatus, Progress
@@ -103,6 +103,7 @@ class _Run:
         self._outcomes: list[FileOutcome] = []
         self._finished: dict[str, Document] = {}  # by content, of this run
         self._twins: list[Decision] = []  # whose content is still being read
+        self._usage_before = endpoint.usage
         self._started, self._started_at = time.perf_counter(), now()
         self._wrote = False
         self.stopped = ""
@@ -136,9 +137,8 @@ class _Run:
     def _write(self, held: list[IngestedDocument]) -> None:
         with self._clock.busy("store"):
             if held:
-                if any(item.chunks for item in held):
-                    remember_space(self._store, self._endpoint.space)
-                self._store.commit(held, dimension=self._endpoint.space.dimension)
+                space = self._endpoint.space
+                self._store.commit(held, dimension=space.dimension, space=space.to_json())
                 self._wrote = True
                 self._finished |= {item.document.doc_id: item.document for item in held}
             waiting, self._twins = self._twins, []
@@ -259,12 +259,18 @@ class _Run:
                 self._store.sweep()
                 self._store.bring_up_to_date()
 
+    def _embedding(self) -> dict[str, float]:
+        """What went to the endpoint in this run, and what the cache spared it."""
+        before, after = asdict(self._usage_before), asdict(self._endpoint.usage)
+        return {name: round(after[name] - before[name], 3) for name in after}
+
     def report(self) -> IngestReport:
         """What this run did; it is also a line of the ledger."""
         report = IngestReport(
             files=tuple(sorted(self._outcomes, key=lambda file: file.path)),
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._clock.seconds),
+            embedding=self._embedding(),
             stopped=self.stopped,
         )
         text = json.dumps(report.to_dict(), default=str)

@@ -13,17 +13,18 @@ from pydantic import ValidationError
 
 from kb.config import Settings
 from kb.config_file import find_file
-from kb.embed import Embedder, EmbeddingSpace, open_cache
+from kb.embed import Embedder, open_cache
 from kb.errors import QueryError, SourceError, StoreError
 from kb.extract import ExtractionPool
 from kb.health import Check, diagnose
 from kb.ingest import ingest
 from kb.logs import configure_logging
+from kb.migrate import migrate
 from kb.report import IngestReport
 from kb.results import SearchResult, Status
 from kb.search import search
 from kb.sources import within
-from kb.space import SPACE_KEY, check_space
+from kb.space import check_space, space_of
 from kb.store import Filter, Store, parse_date, parse_pages
 from kb.types import Progress, Vector
 
@@ -113,8 +114,7 @@ class KnowledgeBase:
 
     def status(self) -> Status:
         """What the collection holds; asks nothing of the endpoint."""
-        space = self.store.meta(SPACE_KEY)
-        known = EmbeddingSpace.from_json(space) if space else None
+        known = space_of(self.store)
         documents = self.store.documents().values()
         return Status(
             store=self.store.uri,
@@ -139,6 +139,16 @@ class KnowledgeBase:
             self.store.sweep()
             self.store.bring_up_to_date()
         return gone
+
+    def migrate(self, *, draw: Callable[[Progress], None] = _no_drawing) -> int:
+        """Embeds every stored passage with the endpoint's model of today; gives their number.
+
+        Raises StoreError where there is nothing, or EndpointError.
+        """
+        if not self.store.exists:
+            raise StoreError("nothing has been ingested yet", where=self.store.uri, fix="Run kb ingest FOLDER first.")
+        self._space_checked = False
+        return migrate(self.store, self.embedder, draw=draw)
 
     def diagnose(self) -> Iterator[Check]:
         """What is right and wrong with the endpoint, check by check, as each is made. Raises nothing."""

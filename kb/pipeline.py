@@ -12,7 +12,7 @@ from typing import Protocol
 
 from kb.chunk import Chunker, TokenCounter
 from kb.config import Settings
-from kb.embed import EmbeddingBatch, EmbeddingSpace
+from kb.embed import EmbedderUsage, EmbeddingBatch, EmbeddingSpace
 from kb.errors import EndpointModelError
 from kb.plan import Decision, Step
 from kb.report import BusyClock
@@ -36,6 +36,10 @@ class EmbeddingEndpoint(Protocol):
     @property
     def tokenizer(self) -> TokenCounter:
         """Counts tokens as the endpoint does."""
+
+    @property
+    def usage(self) -> EmbedderUsage:
+        """What was sent so far."""
 
     def embed_documents(self, texts: Sequence[str]) -> EmbeddingBatch:
         """Vectors of texts."""

@@ -85,7 +85,9 @@ class IngestReport:
     def summary(self) -> str:
         """One line for a person."""
         counts = ", ".join(f"{self.count(outcome)} {outcome}" for outcome in Outcome)
-        return f"{counts}; {self.pages} pages, {self.chunks} chunks in {self.seconds:.1f} s"
+        hits = int(self.embedding.get("cache_hits", 0))
+        cached = f" ({hits} from the cache)" if hits else ""
+        return f"{counts}; {self.pages} pages, {self.chunks} chunks{cached} in {self.seconds:.1f} s"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as `kb ingest --json` prints it. Unchanged files are counted, not listed."""

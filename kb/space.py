@@ -6,26 +6,22 @@ from kb.embed import EmbeddingSpace
 from kb.errors import EndpointModelError
 from kb.store import Store
 
-__all__ = ["SPACE_KEY", "check_space", "remember_space"]
+__all__ = ["check_space", "space_of"]
 
-SPACE_KEY = "embedding_space"
+
+def space_of(store: Store) -> EmbeddingSpace | None:
+    """The space of the vectors stored, None where there are none yet."""
+    told = store.space
+    return EmbeddingSpace.from_json(told) if told is not None else None
 
 
 def check_space(store: Store, space: EmbeddingSpace) -> None:
     """Raises EndpointModelError where the collection holds vectors of another space than the endpoint gives."""
-    known = store.meta(SPACE_KEY)
-    if known is None:
-        return
-    difference = EmbeddingSpace.from_json(known).difference(space)
+    known = space_of(store)
+    difference = known.difference(space) if known is not None else None
     if difference is not None:
         raise EndpointModelError(
             f"the endpoint's vectors do not fit those stored: {difference}",
             where=store.uri,
-            fix="Set embedder.model back, or name another storage.collection and ingest into it.",
+            fix="Set embedder.model back, or run kb migrate to embed what is stored anew with this model.",
         )
-
-
-def remember_space(store: Store, space: EmbeddingSpace) -> None:
-    """Notes the space with the collection, once."""
-    if store.meta(SPACE_KEY) is None:
-        store.set_meta(SPACE_KEY, space.to_json())

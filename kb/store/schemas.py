@@ -2,8 +2,7 @@
 
 documents   one row for each path; written last, so that a row means: everything of this document is there
 pages       the text of every page, for full-text search in the larger unit and for looking around a hit
-chunks      passages with their vectors
-meta        key and value: the embedding space of the vectors
+chunks      passages with their vectors, and in the schema the embedding space of these
 runs        the ledger: one row for each ingest that came to its end
 """
 
@@ -21,15 +20,16 @@ from kb.types import Chunk, Document, DocumentStatus, Page, Vector
 
 __all__ = [
     "DOCUMENTS",
-    "META",
     "PAGES",
     "RUNS",
+    "SPACE_KEY",
     "IngestedDocument",
     "chunk_rows",
     "chunks_schema",
     "document_from_row",
     "document_rows",
     "page_rows",
+    "with_vectors",
 ]
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -75,11 +75,11 @@ RUNS = pa.schema(
     ]
 )
 
-META = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("value", pa.string(), nullable=False)])
+SPACE_KEY = b"embedding_space"
 
 
-def chunks_schema(dimension: int) -> pa.Schema:
-    """Schema of the chunks table for vectors of this size."""
+def chunks_schema(dimension: int, space: str) -> pa.Schema:
+    """Schema of the chunks table for vectors of this size, in the embedding space that `space` tells."""
     return pa.schema(
         [
             pa.field("chunk_id", pa.string(), nullable=False),
@@ -93,7 +93,8 @@ def chunks_schema(dimension: int) -> pa.Schema:
             pa.field("text", pa.string(), nullable=False),
             pa.field("searched_text", pa.string(), nullable=False),  # title and section before the text
             pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
-        ]
+        ],
+        metadata={SPACE_KEY: space.encode()},
     )
 
 
@@ -144,7 +145,7 @@ def page_rows(ingested: Sequence[IngestedDocument]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PAGES)
 
 
-def chunk_rows(ingested: Sequence[IngestedDocument], dimension: int) -> pa.Table:
+def chunk_rows(ingested: Sequence[IngestedDocument], dimension: int, space: str) -> pa.Table:
     """Rows of the chunks table, built column by column: the vectors go over without becoming Python floats."""
     filled = [item for item in ingested if item.chunks]
     pairs = [(item, chunk) for item in filled for chunk in item.chunks]
@@ -161,7 +162,15 @@ def chunk_rows(ingested: Sequence[IngestedDocument], dimension: int) -> pa.Table
     columns["searched_text"] = [text for item in filled for text in item.searched_texts]
     flat = pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1))
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, dimension)
-    return pa.table(columns, schema=chunks_schema(dimension))
+    return pa.table(columns, schema=chunks_schema(dimension, space))
+
+
+def with_vectors(rows: pa.RecordBatch, vectors: Vector, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of the chunks table with other vectors: float32 (rows, dimension)."""
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    columns = [column if name == "vector" else rows.column(name) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def now() -> datetime:

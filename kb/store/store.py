@@ -22,15 +22,16 @@ from kb.store import indexes
 from kb.store.filters import Filter, quoted_list
 from kb.store.schemas import (
     DOCUMENTS,
-    META,
     PAGES,
     RUNS,
+    SPACE_KEY,
     IngestedDocument,
     chunk_rows,
     chunks_schema,
     document_from_row,
     document_rows,
     page_rows,
+    with_vectors,
 )
 from kb.types import Document, Vector
 
@@ -132,14 +133,23 @@ class Store:
                 self._documents = (version, _Documents(by_path, by_content))
             return self._documents[1]
 
-    def meta(self, key: str) -> str | None:
-        """A value of the meta table."""
-        table = self._table("meta")
+    @property
+    def space(self) -> str | None:
+        """The embedding space of the vectors, as it was given to `commit`."""
+        table = self._table("chunks")
         if table is None:
             return None
         with _store_errors(self.uri):
-            rows = table.search().where(f"key = {quoted_list([key])}").to_list()
-        return str(rows[0]["value"]) if rows else None
+            told = (table.schema.metadata or {}).get(SPACE_KEY)
+        return told.decode() if told is not None else None
+
+    def passages(self, size: int) -> Iterator[pa.RecordBatch]:
+        """All rows of the chunks table but their vectors, `size` at a time."""
+        table = self._table("chunks")
+        if table is not None:
+            columns = [name for name in table.schema.names if name != "vector"]
+            with _store_errors(self.uri):
+                yield from table.search().select(columns).to_batches(size)
 
     def page_text(self, document: Document, page: int) -> str:
         """The text of one page, empty where the page has none."""
@@ -206,23 +216,24 @@ class Store:
         finally:
             lock.release()
 
-    def set_meta(self, key: str, value: str) -> None:
-        """Writes a value of the meta table."""
-        with _store_errors(self.uri):
-            _upsert(
-                self._ensure("meta", META), "key", pa.Table.from_pylist([{"key": key, "value": value}], schema=META)
-            )
-
-    def commit(self, ingested: Sequence[IngestedDocument], *, dimension: int) -> None:
+    def commit(self, ingested: Sequence[IngestedDocument], *, dimension: int, space: str) -> None:
         """Writes documents whole: pages and chunks first, their documents rows last. Doing it twice changes nothing."""
         with _store_errors(self.uri):
-            chunks = chunk_rows(ingested, dimension)
+            chunks = chunk_rows(ingested, dimension, space)
             pages = page_rows(ingested)
             if pages.num_rows:
                 _upsert(self._ensure("pages", PAGES), "page_id", pages)
             if chunks.num_rows:
-                _upsert(self._ensure("chunks", chunks_schema(dimension)), "chunk_id", chunks)
+                _upsert(self._ensure("chunks", chunks_schema(dimension, space)), "chunk_id", chunks)
             self.record([item.document for item in ingested])
+
+    def replace_vectors(self, batches: Iterable[tuple[pa.RecordBatch, Vector]], *, dimension: int, space: str) -> None:
+        """Puts other vectors in place of all, and their space with them, in one step: before it nothing has changed."""
+        schema = chunks_schema(dimension, space)
+        rows = (with_vectors(batch, vectors, schema) for batch, vectors in batches)
+        with self._lock, _store_errors(self.uri):
+            reader = pa.RecordBatchReader.from_batches(schema, rows)
+            self._tables["chunks"] = self._connect().create_table("chunks", data=reader, mode="overwrite")
 
     def record(self, documents: Sequence[Document]) -> None:
         """Writes documents rows alone: for files that failed, moved, or are copies of what is there."""

@@ -193,17 +193,47 @@ def test_a_file_that_vanishes_while_listed_is_reported(knowledge_base: Knowledge
 # --- the embedding space, progress, filters --------------------------------------------------------------------------
 
 
+def pretend_it_was_another_model(knowledge_base: KnowledgeBase) -> None:
+    """Turns every stored vector and the stored space by one place: what another model of that size would be."""
+    space = knowledge_base.embedder.space
+    turned = type(space)("another-model", space.dimension, np.roll(space.canaries, 1, axis=1))
+    rows = knowledge_base.store._table("chunks").to_arrow()  # type: ignore[union-attr]
+    vectors = np.roll(np.array(rows["vector"].to_pylist(), np.float32), 1, axis=1)
+    [batch] = rows.drop(["vector"]).combine_chunks().to_batches()
+    knowledge_base.store.replace_vectors([(batch, vectors)], dimension=space.dimension, space=turned.to_json())
+
+
 def test_vectors_of_another_model_are_refused_before_anything_is_written(
     knowledge_base: KnowledgeBase, papers: Path
 ) -> None:
     knowledge_base.ingest(papers)
+    pretend_it_was_another_model(knowledge_base)
     make_pdf(papers / "new.pdf", ["Something new."])
-    space = knowledge_base.embedder.space
-    turned = type(space)("another-model", space.dimension, np.roll(space.canaries, 1, axis=1))
-    knowledge_base.store.set_meta("embedding_space", turned.to_json())
-    with pytest.raises(EndpointModelError, match="another-model"):
+    with pytest.raises(EndpointModelError, match=r"another-model.*kb migrate"):
         knowledge_base.ingest(papers)
     assert str(papers / "new.pdf") not in knowledge_base.store.documents()
+
+
+def test_migrate_embeds_everything_anew_with_the_model_of_today(knowledge_base: KnowledgeBase, papers: Path) -> None:
+    knowledge_base.ingest(papers)
+    before = contents(knowledge_base)
+    pretend_it_was_another_model(knowledge_base)
+    with pytest.raises(EndpointModelError):
+        knowledge_base.search("travel booking", mode="vector")
+    assert knowledge_base.migrate() == len(before)
+    assert contents(knowledge_base) == before
+    assert knowledge_base.search("travel booking", mode="vector", k=1)[0].text == TRAVEL
+    assert set(outcomes(knowledge_base.ingest(papers)).values()) == {"unchanged"}
+
+
+def test_the_cache_spares_the_endpoint_and_the_report_says_so(papers: Path, tmp_path: Path, endpoint: str) -> None:
+    config = write_config(tmp_path / "kb", endpoint)
+    with KnowledgeBase.open(config) as first:
+        assert first.ingest(papers).embedding["texts_sent"] >= 3
+    with KnowledgeBase.open(config, storage={"collection": "second"}) as second:
+        report = second.ingest(papers)
+    assert (report.embedding["cache_hits"], report.embedding["cache_misses"]) == (3, 0)
+    assert "(3 from the cache)" in report.summary
 
 
 def test_progress_is_drawn_in_the_calling_thread(knowledge_base: KnowledgeBase, papers: Path) -> None:

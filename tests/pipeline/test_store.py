@@ -61,7 +61,7 @@ def ingested(path: str, texts: list[str], *, doc_id: str = "", title: str = "", 
 
 def write(store: Store, *documents: IngestedDocument) -> None:
     with store.writing():
-        store.commit(documents, dimension=DIMENSION)
+        store.commit(documents, dimension=DIMENSION, space="{}")
         store.sweep()
         store.bring_up_to_date()
 
@@ -121,7 +121,7 @@ def test_a_replaced_document_leaves_nothing_of_its_earlier_content(store: Store)
 def test_chunks_without_a_documents_row_are_never_found_and_are_swept(store: Store) -> None:
     write(store, ingested("/a.pdf", ["alpha"]))
     lost = ingested("/b.pdf", ["beta"])
-    store.commit([lost], dimension=DIMENSION)
+    store.commit([lost], dimension=DIMENSION, space="{}")
     store.forget(["/b.pdf"])  # as if killed before the row was written
     assert found(store, "beta") == ["alpha"]
     store.sweep()

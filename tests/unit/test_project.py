@@ -17,10 +17,10 @@ FLOORS = [
     {"extract", "chunk", "embed", "store", "sources"},
     {"report", "plan", "space", "results", "bundled"},
     {"pipeline", "search"},
-    {"ingest", "health", "logs"},
+    {"ingest", "migrate", "health", "logs"},
     {"knowledge_base"},
     {"progress", "widgets"},
-    {"cli", "demo", "notebooks", "__init__"},
+    {"cli", "demo", "notebooks", "config_docs", "__init__"},
     {"__main__"},
 ]
 
