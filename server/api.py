@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from server.access import Access
 from server.documentation import page, schema
 from server.embedding import detokenize, embeddings, tokenize
 from server.errors import RequestError, failed
 from server.messages import error_response, json_response
 from server.operations import alive, info, metrics, models, ready, started
 from server.rerank import rerank
-from server.serving import Access, Serving
+from server.serving import Serving, timings
 
 __all__ = ["make_app"]
 
@@ -79,7 +80,9 @@ async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Requ
     seconds = time.perf_counter() - started_at
     request_id = serving.request_id(request.headers.get("x-request-id"))
     response.headers["x-request-id"] = request_id
-    serving.note(path, response.status_code, seconds, request_id)
+    if endpoint.access is Access.WORK:
+        response.headers["server-timing"] = timings(request).header(seconds)
+    serving.note(path, response.status_code, seconds, request, request_id)
     return response
 
 
@@ -91,5 +94,5 @@ async def _no_route(serving: Serving, request: Request, error: Exception) -> Res
         RequestError(error.status_code, f"{error.detail}: {request.url.path[:100]}", headers=headers)
     )
     response.headers["x-request-id"] = serving.request_id(request.headers.get("x-request-id"))
-    serving.note("other", error.status_code, 0.0, response.headers["x-request-id"])
+    serving.note("other", error.status_code, 0.0, request, response.headers["x-request-id"])
     return response

@@ -17,6 +17,7 @@ import uvicorn
 
 from server.api import make_app
 from server.config import ServerConfig
+from server.logs import set_up_logs
 from server.serving import Serving
 
 __all__ = ["run"]
@@ -29,8 +30,7 @@ SWITCH_SECONDS = 0.0005
 
 def run(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT. Exit status: 0 ended as asked, 1 a model or the port could not be had."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up_logs(config.log_level, config.log_format)
     try:
         listener = _listen(config)
     except OSError as error:
@@ -74,7 +74,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    watching = asyncio.create_task(serving.watch_clients())
+    watching = asyncio.create_task(serving.watch())
     loading = asyncio.create_task(asyncio.to_thread(serving.load))
     status = await _until_ended(config, serving, url, loading, ending)
     await serving.drain()

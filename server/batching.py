@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.metrics import Metrics
 
-__all__ = ["Batcher", "Work"]
+__all__ = ["Batcher", "Timings"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,30 @@ MOST_PADDING = 1.15
 FIRST_TOKENS_PER_SECOND = 2_000.0
 
 
+# A batch that takes this many times what it should, and at least so long, will not come back.
+STUCK_FACTOR = 10
+STUCK_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where a request's time went, in seconds; its texts wait and run in several batches, of which all count."""
+
+    tokenize: float = 0.0
+    queue: float = 0.0
+    forward: float = 0.0
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """The same for people."""
+        return {f.name: round(1000 * float(getattr(self, f.name)), 1) for f in fields(self)}
+
+    def header(self, total: float) -> str:
+        """As the header Server-Timing has it."""
+        parts = self.milliseconds | {"total": round(1000 * total, 1)}
+        return ", ".join(f"{name};dur={value}" for name, value in parts.items())
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """The texts of one request: token ids in, vectors out by way of the future."""
@@ -45,17 +70,19 @@ class Work:
     ids: Sequence[Sequence[int]]
     future: asyncio.Future[NDArray[np.float32]]
     loop: asyncio.AbstractEventLoop
+    timings: Timings
     queued_at: float = field(default_factory=time.monotonic)
-    rows: list[NDArray[np.float32] | None] = field(default_factory=list)
-    left: int = 0
+    rows: list[NDArray[np.float32] | None] = field(init=False)
+    waiting: int = field(init=False)  # texts in the queue
+    left: int = field(init=False)  # texts without a vector
+    tokens: int = field(init=False)
+    interactive: bool = field(init=False)
 
-    @property
-    def tokens(self) -> int:
-        return sum(map(len, self.ids))
-
-    @property
-    def interactive(self) -> bool:
-        return len(self.ids) <= INTERACTIVE_TEXTS and self.tokens <= INTERACTIVE_TOKENS
+    def __post_init__(self) -> None:
+        self.waiting = self.left = len(self.ids)
+        self.rows = [None] * len(self.ids)
+        self.tokens = sum(map(len, self.ids))
+        self.interactive = len(self.ids) <= INTERACTIVE_TEXTS and self.tokens <= INTERACTIVE_TOKENS
 
 
 Item = tuple[Work, int]  # a text: its request and its place in it
@@ -74,32 +101,44 @@ class Batcher:
         self._bulk: deque[Item] = deque()
         self._bulk_was_first = False
         self._closing = False
-        self._tokens_per_second = FIRST_TOKENS_PER_SECOND
+        self.tokens_per_second = FIRST_TOKENS_PER_SECOND
         self.queued_tokens = 0
-        self.last_progress = time.monotonic()
+        self.queued_requests = 0
+        self._late_at = math.inf  # when the batch that runs now has taken too long
         self._thread = threading.Thread(target=self._run, name=f"model-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, ids: Sequence[Sequence[int]]) -> asyncio.Future[NDArray[np.float32]]:
-        """Vectors of one request's texts, later. Cancelling it takes those that have not started out of the queue."""
+    def submit(
+        self, ids: Sequence[Sequence[int]], timings: Timings | None = None
+    ) -> asyncio.Future[NDArray[np.float32]]:
+        """Vectors of one request's texts, later. Once the future is done, by a cancel or an exception from outside,
+        those that have not started are dropped."""
         loop = asyncio.get_running_loop()
-        work = Work(ids, loop.create_future(), loop, rows=[None] * len(ids), left=len(ids))
+        work = Work(ids, loop.create_future(), loop, timings or Timings())
+        items = [(work, index) for index in range(len(ids))]
         with self._ready:
-            lane = self._interactive if work.interactive else self._bulk
-            lane.extend((work, index) for index in range(len(ids)))
+            (self._interactive if work.interactive else self._bulk).extend(items)
             self.queued_tokens += work.tokens
+            self.queued_requests += 1
             self._ready.notify()
         return work.future
 
     @property
     def seconds_of_queue(self) -> float:
         """How long what waits will take, at the rate measured last."""
-        return self.queued_tokens / self._tokens_per_second
+        return self.queued_tokens / self.tokens_per_second
+
+    @property
+    def oldest_queued_seconds(self) -> float:
+        """How long the text that waits longest has waited."""
+        with self._ready:
+            firsts = [lane[0][0].queued_at for lane in (self._interactive, self._bulk) if lane]
+        return time.monotonic() - min(firsts) if firsts else 0.0
 
     @property
     def is_stuck(self) -> bool:
-        """Whether work waits but the thread is dead."""
-        return not self._thread.is_alive()
+        """Whether the thread is dead, or hangs in a batch."""
+        return time.monotonic() > self._late_at or not self._thread.is_alive()
 
     def close(self) -> None:
         """Ends the thread after what is queued."""
@@ -139,13 +178,12 @@ class Batcher:
         for lane in lanes:
             while lane and tokens < self._budget * SORT_WINDOW_BATCHES:
                 work, index = lane.popleft()
-                size = len(work.ids[index])
-                if work.future.cancelled():
-                    self.queued_tokens -= size
+                if work.future.done():  # nobody waits for it any more
+                    self._leave([(work, index)])
                     self._metrics.cancelled.inc()
                     continue
                 window.append((work, index))
-                tokens += size
+                tokens += len(work.ids[index])
             if window:
                 break  # a question is not padded to the length of a bulk text
         return self._cut(window)
@@ -158,37 +196,52 @@ class Batcher:
         # The batch is a run of the sorted window that holds the oldest text, so that none waits for ever.
         start = end = window.index(oldest)
         lengths = [len(work.ids[index]) for work, index in window]
+        real = lengths[start]
         while True:
-            longer = end + 1 < len(window) and self._fits(lengths[start : end + 2])
-            end += longer
-            shorter = start > 0 and self._fits(lengths[start - 1 : end + 1])
-            start -= shorter
+            longer = end + 1 < len(window) and self._fits(lengths[end + 1], end + 2 - start, real + lengths[end + 1])
+            if longer:
+                end += 1
+                real += lengths[end]
+            shorter = start > 0 and self._fits(lengths[end], end + 2 - start, real + lengths[start - 1])
+            if shorter:
+                start -= 1
+                real += lengths[start]
             if not (longer or shorter):
                 break
         batch = window[start : end + 1]
         rest = window[:start] + window[end + 1 :]
         lane = self._interactive if batch[0][0].interactive else self._bulk
         lane.extendleft(sorted(rest, key=lambda item: item[0].queued_at, reverse=True))
-        self.queued_tokens -= sum(len(work.ids[index]) for work, index in batch)
+        self._leave(batch)
         return batch
 
-    def _fits(self, lengths: list[int]) -> bool:
-        """Whether texts of these ascending lengths make a batch: within the budget, and with little padding."""
-        padded = lengths[-1] * len(lengths)
-        return padded <= self._budget and (padded <= MOST_PADDING * sum(lengths) or padded <= self._budget // 16)
+    def _leave(self, items: list[Item]) -> None:
+        for work, index in items:
+            self.queued_tokens -= len(work.ids[index])
+            work.waiting -= 1
+            self.queued_requests -= work.waiting == 0
+
+    def _fits(self, longest: int, texts: int, real: int) -> bool:
+        """Whether texts of so many real tokens make a batch: within the budget, and with little padding."""
+        padded = longest * texts
+        return padded <= self._budget and (padded <= MOST_PADDING * real or padded <= self._budget // 16)
 
     def _embed_batch(self, batch: list[Item]) -> None:
         ids = [work.ids[index] for work, index in batch]
-        started = time.monotonic()
-        for work, _ in batch:
-            self._metrics.queue_seconds.observe(started - work.queued_at)
-        vectors = self._embed_or_split(ids)
-        seconds = time.monotonic() - started
-        self.last_progress = time.monotonic()
+        works = dict.fromkeys(work for work, _ in batch)
         real, padded = sum(map(len, ids)), max(map(len, ids)) * len(ids)
-        self._tokens_per_second += 0.2 * (real / max(seconds, 1e-6) - self._tokens_per_second)
+        started = time.monotonic()
+        for work in works:
+            work.timings.queue = started - work.queued_at - work.timings.forward
+        self._late_at = started + max(STUCK_SECONDS, STUCK_FACTOR * padded / self.tokens_per_second)
+        vectors = self._embed_or_split(ids)
+        self._late_at = math.inf
+        seconds = time.monotonic() - started
+        for work in works:
+            work.timings.forward += seconds
+        self.tokens_per_second += 0.2 * (real / max(seconds, 1e-6) - self.tokens_per_second)
+        self._deliver(batch, vectors)  # before the metrics: somebody waits for it
         self._metrics.observe_batch(len(ids), real, padded, seconds)
-        self._deliver(batch, vectors)
 
     def _embed_or_split(self, ids: list[Sequence[int]]) -> list[NDArray[np.float32] | BaseException]:
         """A vector or an error for each text. Memory that runs out halves the budget; one bad text fails alone."""

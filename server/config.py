@@ -55,9 +55,12 @@ class ServerConfig:
     max_body_bytes: int
     max_queued_tokens: int
     max_requests: int
+    request_seconds: float
+    body_seconds: float
     drain_seconds: float
     ready_file: Path | None
     log_level: str
+    log_format: str
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
@@ -91,9 +94,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
         max_body_bytes=int(given.max_body_mb * 1e6),
         max_queued_tokens=given.max_queued_tokens,
         max_requests=given.max_requests,
+        request_seconds=given.request_timeout,
+        body_seconds=given.body_timeout,
         drain_seconds=given.drain_timeout,
         ready_file=given.ready_file,
         log_level=given.log_level,
+        log_format=given.log_format,
     )
 
 
@@ -135,9 +141,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-body-mb", type=float, default=32.0, help="size of one request")
     add("--max-queued-tokens", type=int, default=4_000_000, help="tokens waiting; beyond it 429")
     add("--max-requests", type=int, default=1024, help="requests under way; beyond it 429")
+    add(
+        "--request-timeout", type=float, default=300.0, help="seconds for a request; X-Request-Timeout may ask for less"
+    )
+    add("--body-timeout", type=float, default=60.0, help="seconds for a client to send a request")
     add("--drain-timeout", type=float, default=30.0, help="seconds to finish what is queued on SIGTERM")
     add("--ready-file", type=Path, metavar="FILE", help="written when ready: {url, pid}")
     add("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    add("--log-format", default="plain", choices=["plain", "json"])
     return parser
 
 

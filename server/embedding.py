@@ -16,7 +16,8 @@ from server.errors import bad_request, too_long, wrong_kind
 from server.matryoshka import check_dimensions, shortened
 from server.messages import json_response, read_body
 from server.requests import EmbeddingRequest, Truncation, parse_body, parse_embedding_request, parse_tokens
-from server.serving import Served, Serving
+from server.served import Served
+from server.serving import Serving
 from server.tokenizing import Encoded, TextTokenizer, too_many_characters
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ __all__ = ["detokenize", "embeddings", "tokenize"]
 
 async def embeddings(serving: Serving, request: Request) -> Response:
     """Vectors of texts or token ids, as OpenAI's API gives them."""
-    body = await read_body(request, serving.config.max_body_bytes)
+    body = await read_body(request, serving.config)
     asked = parse_embedding_request(parse_body(body), max_texts=serving.config.max_texts)
     served = serving.find(asked.model)
     model = served.model
@@ -36,13 +37,13 @@ async def embeddings(serving: Serving, request: Request) -> Response:
     allowed = () if serving.config.any_dimensions else model.dimensions
     dimensions = model.default_dimensions if asked.dimensions is None else asked.dimensions
     check_dimensions(asked.dimensions, model.dimension, allowed=allowed, name=model.name)
-    ids, truncated = await _token_ids(serving, model, asked)
+    ids, truncated = await _token_ids(serving, model, asked, request)
     vectors = shortened(await serving.embed(served, ids, request), dimensions)
     return _response(served, vectors, tokens=sum(map(len, ids)), truncated=truncated, in_base64=asked.base64)
 
 
 async def _token_ids(
-    serving: Serving, model: EmbeddingModel, asked: EmbeddingRequest
+    serving: Serving, model: EmbeddingModel, asked: EmbeddingRequest, request: Request
 ) -> tuple[list[Sequence[int]], int]:
     """Token ids that fit the model, and how many inputs were cut for it. Raises RequestError where none may be."""
     truncation = asked.truncation.within(model.max_tokens, by_default=serving.config.truncate)
@@ -51,7 +52,7 @@ async def _token_ids(
     else:
         prompt = model.prompts.choose(asked.prompt)
         texts = [prompt + text for text in asked.texts] if prompt else asked.texts
-        ids, long = await _text_ids(serving, model.tokenizer, texts, truncation)
+        ids, long = await _text_ids(serving, model.tokenizer, texts, truncation, request)
         if prompt and not model.pools_prompts:
             length = model.tokenizer.prompt_length(prompt)
             ids = [Encoded(list(item), prompt_tokens=min(length, len(item) - 1)) for item in ids]
@@ -60,13 +61,13 @@ async def _token_ids(
 
 
 async def _text_ids(
-    serving: Serving, tokenizer: TextTokenizer, texts: list[str], truncation: Truncation
+    serving: Serving, tokenizer: TextTokenizer, texts: list[str], truncation: Truncation, request: Request
 ) -> tuple[list[Sequence[int]], int]:
     huge = [index for index, text in enumerate(texts) if too_many_characters(text, truncation.limit)]
     if huge and not truncation.allowed:
         raise too_long(huge[0], f"{len(texts[huge[0]])} characters", truncation.limit)
     whole = [text for index, text in enumerate(texts) if index not in huge] if huge else texts
-    ids: list[Sequence[int]] = list(await serving.in_thread(tokenizer.encode, whole))
+    ids: list[Sequence[int]] = list(await serving.tokenized(tokenizer.encode, whole, request))
     for index in huge:
         ids.insert(index, range(truncation.limit + 1))  # replaced below
     long = [index for index, item in enumerate(ids) if len(item) > truncation.limit]
@@ -75,7 +76,7 @@ async def _text_ids(
     if long:
         parts = [texts[index] for index in long]
         cutting = partial(tokenizer.encode_cut, limit=truncation.limit, side=truncation.side)
-        cut = await serving.in_thread(cutting, parts)
+        cut = await serving.tokenized(cutting, parts, request)
         for index, item in zip(long, cut, strict=True):
             ids[index] = item
     return ids, len(long)
@@ -113,19 +114,19 @@ def _response(
 
 async def tokenize(serving: Serving, request: Request) -> Response:
     """Token ids of texts, special tokens included."""
-    data = parse_body(await read_body(request, serving.config.max_body_bytes))
+    data = parse_body(await read_body(request, serving.config))
     asked = parse_embedding_request(data, max_texts=serving.config.max_texts)
     if asked.texts is None:
         raise bad_request("input must be a string or a list of strings.", parameter="input")
     served = serving.find(asked.model)
-    ids = await serving.in_thread(served.model.tokenizer.encode, asked.texts)
+    ids = await serving.tokenized(served.model.tokenizer.encode, asked.texts, request)
     counts = [len(item) for item in ids]
     return json_response({"tokens": ids, "counts": counts, "max_model_len": served.model.max_tokens})
 
 
 async def detokenize(serving: Serving, request: Request) -> Response:
     """Texts of token ids, special tokens left out."""
-    data = parse_body(await read_body(request, serving.config.max_body_bytes))
+    data = parse_body(await read_body(request, serving.config))
     model, ids = parse_tokens(data, max_texts=serving.config.max_texts)
     tokenizer = serving.find(model).model.tokenizer
     if max(map(max, ids)) >= tokenizer.size:

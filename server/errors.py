@@ -11,9 +11,11 @@ from typing import Any
 __all__ = [
     "RequestError",
     "bad_request",
+    "client_gone",
     "failed",
     "model_not_found",
     "overloaded",
+    "timed_out",
     "too_long",
     "unauthorized",
     "unavailable",
@@ -69,6 +71,17 @@ def model_not_found(name: str, served: list[str]) -> RequestError:
     """No model of that name is served here."""
     message = f"The model {name[:100]!r} does not exist. Served here: {', '.join(served)}."
     return RequestError(404, message, parameter="model", code="model_not_found")
+
+
+def client_gone() -> RequestError:
+    """Nobody is there to read it; for the log and the metrics, with the status that proxies use for this."""
+    return RequestError(499, "The client went away.")
+
+
+def timed_out() -> RequestError:
+    """The time that the client or the server allows is over; the same again would take as long."""
+    message = "The time for this request was over before its turn came (--request-timeout, X-Request-Timeout)."
+    return RequestError(504, message, kind="timeout_error", code="timeout", headers={"x-should-retry": "false"})
 
 
 def failed() -> RequestError:

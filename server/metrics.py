@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+if TYPE_CHECKING:
+    from server.served import Served
 
 __all__ = ["Metrics"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TOKENS = (16, 64, 256, 1024, 4096, 16_384, 65_536)
+RATIOS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
 class Metrics:
@@ -16,20 +24,38 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        add = {"registry": self.registry, "namespace": "kb_embed"}
-        self.requests = Counter("requests", "Requests by route and status", ["route", "status"], **add)  # type: ignore[arg-type]
-        self.request_seconds = Histogram("request_seconds", "Whole requests", ["route"], buckets=SECONDS, **add)  # type: ignore[arg-type]
-        self.inputs = Counter("inputs", "Texts embedded", **add)  # type: ignore[arg-type]
-        self.tokens = Counter("tokens", "Tokens run, real and with padding", ["kind"], **add)  # type: ignore[arg-type]
-        self.queue_seconds = Histogram("queue_seconds", "Waiting before the forward pass", buckets=SECONDS, **add)  # type: ignore[arg-type]
-        self.forward_seconds = Histogram("forward_seconds", "Forward passes", buckets=SECONDS, **add)  # type: ignore[arg-type]
-        self.batch_inputs = Histogram("batch_inputs", "Texts of a batch", buckets=SIZES, **add)  # type: ignore[arg-type]
-        self.batch_tokens = Histogram("batch_tokens", "Padded tokens of a batch", buckets=TOKENS, **add)  # type: ignore[arg-type]
-        self.queue_tokens = Gauge("queue_tokens", "Tokens waiting", **add)  # type: ignore[arg-type]
-        self.rejected = Counter("rejected", "Requests refused for load", ["reason"], **add)  # type: ignore[arg-type]
-        self.cancelled = Counter("cancelled", "Texts dropped because their client went away", **add)  # type: ignore[arg-type]
-        self.truncated = Counter("truncated", "Texts cut because they were asked to be", **add)  # type: ignore[arg-type]
-        self.oom_retries = Counter("oom_retries", "Batches halved because memory ran out", **add)  # type: ignore[arg-type]
+        ProcessCollector(registry=self.registry)
+        self.requests = self._counter("requests", "Requests by route and status", "route", "status")
+        self.rejected = self._counter("rejected", "Requests refused for load", "reason")
+        self.inputs = self._counter("inputs", "Texts embedded")
+        self.tokens = self._counter("tokens", "Tokens run, real and with padding", "kind")
+        self.cancelled = self._counter("cancelled", "Texts dropped because nobody waited for them any more")
+        self.truncated = self._counter("truncated", "Texts cut because they were asked to be")
+        self.oom_retries = self._counter("oom_retries", "Batches halved because memory ran out")
+        self.request_seconds = self._histogram("request_seconds", "Whole requests", SECONDS, "route")
+        self.tokenize_seconds = self._histogram("tokenize_seconds", "Tokenising a request", SECONDS)
+        self.queue_seconds = self._histogram("queue_seconds", "A request's waiting for forward passes", SECONDS)
+        self.forward_seconds = self._histogram("forward_seconds", "Forward passes", SECONDS)
+        self.batch_inputs = self._histogram("batch_inputs", "Texts of a batch", SIZES)
+        self.batch_tokens = self._histogram("batch_tokens", "Padded tokens of a batch", TOKENS)
+        self.batch_padding = self._histogram("batch_padding_ratio", "Share of a batch that is padding", RATIOS)
+        self.queue_tokens = self._gauge("queue_tokens", "Tokens waiting", "model")
+        self.queue_requests = self._gauge("queue_requests", "Requests waiting", "model")
+        self.oldest_queued_seconds = self._gauge("oldest_queued_seconds", "Longest waiting now", "model")
+        self.tokens_per_second = self._gauge("tokens_per_second", "Real tokens a second while busy", "model")
+        self.worker_up = self._gauge("worker_up", "Whether the model's threads work", "model")
+        self.model_info = self._gauge("model_info", "What is served", "model", "dtype", "device", "dimension")
+        self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "GPU memory, in use and in all", "device", "kind")
+        self.gpu_utilization_ratio = self._gauge("gpu_utilization_ratio", "Share of time the GPU is busy", "device")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace="kb_embed", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace="kb_embed", registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, namespace="kb_embed", registry=self.registry, buckets=buckets)
 
     def observe_batch(self, inputs: int, real: int, padded: int, seconds: float) -> None:
         """A batch that went through the model."""
@@ -39,6 +65,33 @@ class Metrics:
         self.forward_seconds.observe(seconds)
         self.batch_inputs.observe(inputs)
         self.batch_tokens.observe(padded)
+        self.batch_padding.observe(1 - real / padded)
+
+    def observe_models(self, models: Iterable[Served]) -> None:
+        """The gauges, as they are now."""
+        for served in models:
+            name, card = served.model.name, served.card
+            self.queue_tokens.labels(name).set(served.queued_tokens)
+            self.queue_requests.labels(name).set(served.queued_requests)
+            self.oldest_queued_seconds.labels(name).set(served.oldest_queued_seconds)
+            self.tokens_per_second.labels(name).set(served.tokens_per_second)
+            self.worker_up.labels(name).set(served.is_alive)
+            self.model_info.labels(name, card["dtype"], card["device"], card.get("dimension", "")).set(1)
+        self._observe_gpus()
+
+    def _observe_gpus(self) -> None:
+        torch = sys.modules.get("torch")  # loaded with the first model, not for the sake of metrics
+        if torch is None or not torch.cuda.is_available():
+            return
+        for number in range(torch.cuda.device_count()):
+            device = f"cuda:{number}"
+            free, total = torch.cuda.mem_get_info(number)
+            self.gpu_memory_bytes.labels(device, "used").set(total - free)
+            self.gpu_memory_bytes.labels(device, "total").set(total)
+            try:
+                self.gpu_utilization_ratio.labels(device).set(torch.cuda.utilization(number) / 100)
+            except (ImportError, RuntimeError):  # it needs nvidia-ml-py, which is no dependency of ours
+                continue
 
     def render(self) -> bytes:
         """The text format of Prometheus."""

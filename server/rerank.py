@@ -11,7 +11,8 @@ from starlette.responses import Response
 from server.errors import too_long, wrong_kind
 from server.messages import json_response, read_body
 from server.requests import RerankRequest, parse_body, parse_rerank_request
-from server.serving import Served, Serving
+from server.served import Served
+from server.serving import Serving
 from server.tokenizing import Encoded
 
 __all__ = ["rerank"]
@@ -19,12 +20,12 @@ __all__ = ["rerank"]
 
 async def rerank(serving: Serving, request: Request) -> Response:
     """Scores of documents for a query, best first; higher is better."""
-    body = await read_body(request, serving.config.max_body_bytes)
+    body = await read_body(request, serving.config)
     asked = parse_rerank_request(parse_body(body), max_texts=serving.config.max_texts)
     served = serving.find(asked.model, kind="rerank")
     if served.model.kind != "rerank":
         raise wrong_kind(served.model.name, "/v1/embeddings")
-    pairs = await _pairs(serving, served, asked)
+    pairs = await _pairs(serving, served, asked, request)
     scores = (await serving.embed(served, pairs, request))[:, 0]
     best = (-scores).argsort(kind="stable")[: asked.top_n]
     results: list[dict[str, Any]] = [
@@ -44,12 +45,12 @@ async def rerank(serving: Serving, request: Request) -> Response:
     )
 
 
-async def _pairs(serving: Serving, served: Served, asked: RerankRequest) -> list[Encoded]:
+async def _pairs(serving: Serving, served: Served, asked: RerankRequest, request: Request) -> list[Encoded]:
     """Query and document together, token ids that fit the model. Raises RequestError where none may be cut."""
     truncate = serving.config.truncate if asked.truncate is None else asked.truncate
     limit = served.model.max_tokens
     pairing = partial(served.model.tokenizer.encode_pairs, asked.query, limit=limit if truncate else None)
-    pairs = await serving.in_thread(pairing, asked.documents)
+    pairs = await serving.tokenized(pairing, asked.documents, request)
     long = next((index for index, pair in enumerate(pairs) if len(pair) > limit), None)
     if long is not None:
         raise too_long(long, f"{len(pairs[long])} tokens, the query's included", limit)

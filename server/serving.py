@@ -1,9 +1,8 @@
-"""What is being served: the models with their queues, who may ask, and how much may wait."""
+"""What all requests share: the models, how much may wait, and who is still there to get an answer."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import math
 import re
@@ -12,86 +11,45 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from server.batching import Batcher
+from server.access import Access, knows
+from server.batching import Batcher, Timings
 from server.config import ServerConfig
-from server.errors import bad_request, model_not_found, overloaded, unauthorized, unavailable
+from server.errors import (
+    bad_request,
+    client_gone,
+    model_not_found,
+    overloaded,
+    timed_out,
+    unauthorized,
+    unavailable,
+)
 from server.metrics import Metrics
+from server.served import Served
 
 if TYPE_CHECKING:
     from server.loading import Model
 
-__all__ = ["Access", "Served", "Serving"]
+__all__ = ["Serving"]
 
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
 TOKENIZING_THREADS = 2
-# Fewer texts than this are tokenised at once: handing them to a thread costs more than it saves.
+# Fewer characters than this are tokenised at once: handing them to a thread costs more than it saves.
 INLINE_CHARACTERS = 2_000
-DISCONNECT_CHECK_SECONDS = 0.25
-
-
-class Access(Enum):
-    """What a request needs to be let in."""
-
-    OPEN = "nothing"
-    LOOK = "a key"
-    WORK = "a key, and a server that is loaded, not shutting down and not overloaded"
-
-
-class Served:
-    """A model and its queues, one for each replica."""
-
-    def __init__(self, replicas: Sequence[Model], batchers: Sequence[Batcher], created: int) -> None:
-        self.model = replicas[0]
-        self.batchers = batchers
-        self._devices = [replica.device for replica in replicas]
-        self._created = created
-
-    @property
-    def batcher(self) -> Batcher:
-        """The queue that is free first."""
-        return min(self.batchers, key=lambda batcher: batcher.queued_tokens)
-
-    @property
-    def queued_tokens(self) -> int:
-        """What waits, over all replicas."""
-        return sum(batcher.queued_tokens for batcher in self.batchers)
-
-    @property
-    def summary(self) -> str:
-        """One line for the start of the server."""
-        card = self.card
-        size = f"{card['dimension']} dimensions" if "dimension" in card else "reranker"
-        return f"{card['id']} ({card['dtype']} on {card['device']}, {size}, {card['max_model_len']} tokens)"
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """The model as /v1/models lists it."""
-        return {
-            "id": self.model.name,
-            "object": "model",
-            "created": self._created,
-            "owned_by": "sentence-transformers",
-            "aliases": list(self.model.names[1:]),
-            "kind": self.model.kind,
-            "max_model_len": self.model.max_tokens,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": ", ".join(self._devices),
-            **self.model.card,
-        }
+WATCH_SECONDS = 0.25
+TIMEOUT_HEADER = "x-request-timeout"
 
 
 class Serving:
-    """Shared by all requests; lives on the event loop, but for loading."""
+    """Lives on the event loop, but for loading."""
 
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
@@ -100,7 +58,7 @@ class Serving:
         self.is_loaded = False
         self._served: dict[str, Served] = {}
         self._under_way = 0
-        self._waiting: dict[asyncio.Future[NDArray[np.float32]], Request] = {}
+        self._waiting: dict[asyncio.Future[NDArray[np.float32]], tuple[Request, float]] = {}
         self._tokenizing = ThreadPoolExecutor(TOKENIZING_THREADS, thread_name_prefix="tokenize")
 
     # --- loading and ending --------------------------------------------------------------------------------------
@@ -122,8 +80,8 @@ class Serving:
 
     @property
     def is_alive(self) -> bool:
-        """Whether every model's thread runs."""
-        return not any(batcher.is_stuck for served in self.served_models() for batcher in served.batchers)
+        """Whether every model's thread works."""
+        return all(served.is_alive for served in self.served_models())
 
     async def drain(self) -> None:
         """Waits until what was accepted is answered, at most `drain_seconds`; new work is refused meanwhile."""
@@ -137,7 +95,7 @@ class Serving:
     @contextmanager
     def admit(self, authorization: str | None, access: Access) -> Iterator[None]:
         """Lets a request in. Raises RequestError for a wrong key, and while loading, shutting down or overloaded."""
-        if access is not Access.OPEN and self.config.api_keys and not self._is_known(authorization):
+        if access is not Access.OPEN and self.config.api_keys and not knows(self.config.api_keys, authorization):
             raise unauthorized()
         if access is not Access.WORK:
             yield
@@ -155,12 +113,6 @@ class Serving:
         finally:
             self._under_way -= 1
 
-    def _is_known(self, authorization: str | None) -> bool:
-        scheme, _, key = (authorization or "").partition(" ")
-        given = key.strip().encode()
-        matches = [hmac.compare_digest(given, known.encode()) for known in self.config.api_keys]
-        return scheme.lower() == "bearer" and any(matches)
-
     def find(self, name: str | None, kind: str = "embedding") -> Served:
         """The model of a name; without one the first of the kind. Raises RequestError."""
         if name is None:
@@ -174,37 +126,59 @@ class Serving:
         """Every model once, in the order given."""
         return list(dict.fromkeys(self._served.values()))
 
-    async def in_thread(self, tokenize: Callable[[Sequence[str]], Result], texts: Sequence[str]) -> Result:
+    async def tokenized(
+        self, tokenize: Callable[[Sequence[str]], Result], texts: Sequence[str], request: Request
+    ) -> Result:
         """What a tokenizer makes of texts, off the event loop where they are long."""
+        started = time.perf_counter()
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            return tokenize(texts)
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize, texts)
+            result = tokenize(texts)
+        else:
+            result = await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize, texts)
+        timings(request).tokenize += time.perf_counter() - started
+        return result
 
     async def embed(self, served: Served, ids: Sequence[Sequence[int]], request: Request) -> NDArray[np.float32]:
-        """Vectors of token ids, in their order. Raises RequestError where they cannot be queued."""
+        """What the model makes of token ids, in their order. Raises RequestError where they cannot be queued."""
         tokens = sum(map(len, ids))
         if tokens > self.config.max_queued_tokens:
             limit = self.config.max_queued_tokens
-            raise bad_request(f"The request has {tokens} tokens; at most {limit} may ever wait here.", status=413)
+            raise bad_request(
+                f"The request has {tokens} tokens; at most {limit} may ever wait here.", parameter="input"
+            )
         if served.queued_tokens + tokens > self.config.max_queued_tokens:
             self.metrics.rejected.labels("queued_tokens").inc()
             raise overloaded(self._retry_after())
-        working = served.batcher.submit(ids)
-        self._waiting[working] = request
+        deadline = time.monotonic() + self._seconds_allowed(request)
+        working = served.batcher.submit(ids, timings(request))
+        self._waiting[working] = request, deadline
         try:
             return await working
-        except asyncio.CancelledError:
-            raise unavailable("The client went away.", 1) from None
         finally:
             del self._waiting[working]
 
-    async def watch_clients(self) -> None:
-        """Takes the work of clients that went away out of the queues; one watcher for all, so that each costs less."""
+    def _seconds_allowed(self, request: Request) -> float:
+        """What the client allows, at most what the server does."""
+        asked = request.headers.get(TIMEOUT_HEADER)
+        if asked is None:
+            return self.config.request_seconds
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", asked):
+            raise bad_request(f"{TIMEOUT_HEADER} must be a number of seconds.", parameter=TIMEOUT_HEADER)
+        return min(float(asked), self.config.request_seconds)
+
+    async def watch(self) -> None:
+        """Ends the waiting of clients that went away, and of requests whose time is over, so that what they have in
+        the queues is dropped before it costs a forward pass. One watcher for all, so that a request costs nothing."""
         while True:
-            await asyncio.sleep(DISCONNECT_CHECK_SECONDS)
-            for working, request in list(self._waiting.items()):
-                if not working.done() and await request.is_disconnected():
-                    working.cancel()
+            await asyncio.sleep(WATCH_SECONDS)
+            now = time.monotonic()
+            for working, (request, deadline) in list(self._waiting.items()):
+                if working.done():
+                    continue
+                if await request.is_disconnected():
+                    working.set_exception(client_gone())
+                elif now > deadline:
+                    working.set_exception(timed_out())
 
     def _retry_after(self) -> int:
         seconds = max((served.batcher.seconds_of_queue for served in self.served_models()), default=1.0)
@@ -223,19 +197,27 @@ class Serving:
             "max_body_bytes": config.max_body_bytes,
             "max_queued_tokens": config.max_queued_tokens,
             "max_requests": config.max_requests,
+            "request_seconds": config.request_seconds,
             "truncate": config.truncate,
         }
 
     def render_metrics(self) -> bytes:
         """The metrics, with the gauges as they are now."""
-        self.metrics.queue_tokens.set(sum(served.queued_tokens for served in self.served_models()))
+        self.metrics.observe_models(self.served_models())
         return self.metrics.render()
 
-    def note(self, route: str, status: int, seconds: float, request_id: str) -> None:
-        """Counts a request, and writes it down at the level of debugging; never its texts."""
-        logger.debug("%s %d %.1f ms %s", route, status, 1000 * seconds, request_id)
+    def note(self, route: str, status: int, seconds: float, request: Request, request_id: str) -> None:
+        """Counts a request and writes it down: never its texts, and probes only for those who debug."""
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
+        spent = timings(request)
+        if spent.forward:
+            self.metrics.tokenize_seconds.observe(spent.tokenize)
+            self.metrics.queue_seconds.observe(spent.queue)
+        if logger.isEnabledFor(logging.INFO):
+            level = logging.INFO if request.method == "POST" else logging.DEBUG
+            details = {"route": route, "status": status, "ms": round(1000 * seconds, 1), "request_id": request_id}
+            logger.log(level, "%s %d", route, status, extra={"request": details | spent.milliseconds})
 
     def request_id(self, given: str | None) -> str:
         """The client's own request id where it is a plain one, else a new one."""
@@ -244,3 +226,9 @@ class Serving:
     def log_failure(self, route: str, error: Exception) -> None:
         """Writes down a failure that is the server's own."""
         logger.error("%s failed: %s", route, type(error).__name__, exc_info=error)
+
+
+def timings(request: Request) -> Timings:
+    """Where a request's time went, kept with the request."""
+    found: Timings = request.scope.setdefault("timings", Timings())
+    return found
