@@ -15,8 +15,7 @@ import numpy as np
 from kb.config import EmbedderSettings
 from kb.embed.batches import Batches
 from kb.embed.cache import EmbeddingCache, key_of
-from kb.embed.failures import RequestFailed
-from kb.embed.probe import probe, space_at
+from kb.embed.probe import probe, spaces_at
 from kb.embed.profile import EndpointProfile, forget, recall, remember
 from kb.embed.results import EmbedderUsage, EmbeddingBatch
 from kb.embed.sender import Sender
@@ -32,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 # A model may be changed behind its name while an ingest runs: its canaries are asked again after this long.
 RECHECK_SECONDS = 300.0
+# After a new connection, behind which there may be another replica, already after this long. Only for what is written:
+# a server that drops idle connections would make every question wait for two requests.
+SETTLED_SECONDS = 2.0
 
 
 class Embedder:
@@ -47,7 +49,7 @@ class Embedder:
         self._batches: Batches | None = None
         self._cache_space = ""
         self._checked_at = 0.0
-        self._checked_recoveries = 0
+        self._checked_recoveries = self._checked_connections = 0
 
     @property
     def profile(self) -> EndpointProfile:
@@ -63,6 +65,7 @@ class Embedder:
         if profile.traits != known:
             remember(self._folder, self._settings, profile.traits)
         self._checked_at, self._checked_recoveries = time.monotonic(), self._sender.recoveries
+        self._checked_connections = self._sender.connections
         self._batches = Batches(self._settings, self._sender, profile)
         self._cache_space = self._cache.space_id(profile.space) if self._cache is not None else ""
         logger.info(
@@ -99,7 +102,9 @@ class Embedder:
         if known[0] is not None:
             return known[0]
         vector = batches.embed_one(asked)
-        self._keep({keys[0]: vector})
+        self._check_space()
+        if self._sender.connections == self._checked_connections:  # else the model may be another one by now
+            self._keep({keys[0]: vector})
         return vector
 
     def embed_documents(self, texts: Sequence[str]) -> EmbeddingBatch:
@@ -107,7 +112,7 @@ class Embedder:
         profile, batches = self._ready()
         if self._cache is None and len(set(texts)) == len(texts):
             fresh, refused = batches.embed(texts)
-            self._check_space()
+            self._check_space(for_writing=True)
             return EmbeddingBatch(fresh, refused)
         known, keys = self._known(texts)
         missing: dict[bytes, list[int]] = {}
@@ -116,7 +121,7 @@ class Embedder:
                 missing.setdefault(key, []).append(place)
         fresh, refused = batches.embed([texts[places[0]] for places in missing.values()])
         if missing:
-            self._check_space()
+            self._check_space(for_writing=True)
             self._keep({key: fresh[row] for row, key in enumerate(missing) if row not in refused})
         vectors = np.full((len(texts), profile.space.dimension), np.nan, np.float32)
         for place, vector in enumerate(known):
@@ -153,28 +158,28 @@ class Embedder:
 
     # --- the guard of the space ----------------------------------------------------------------------------------
 
-    def _check_space(self) -> None:
-        """Asks the canaries again after a failure of the server, and from time to time.
+    def _check_space(self, *, for_writing: bool = False) -> None:
+        """Asks the canaries again after a failure of the server, on new connections, and from time to time.
 
         Raises EndpointModelError, before the vectors are handed out, where the endpoint gives other ones by now.
         """
-        recoveries = self._sender.recoveries
-        if recoveries == self._checked_recoveries and time.monotonic() - self._checked_at < RECHECK_SECONDS:
+        recoveries, connections = self._sender.recoveries, self._sender.connections
+        age = time.monotonic() - self._checked_at
+        reconnected = for_writing and connections != self._checked_connections and age >= SETTLED_SECONDS
+        if recoveries == self._checked_recoveries and age < RECHECK_SECONDS and not reconnected:
             return
         profile = self.profile
-        try:
-            now = space_at(self._settings, self._sender, profile.form)
-        except RequestFailed as failed:
-            raise failed.failure.error from None
-        difference = profile.space.difference(now)
-        if difference is not None:
-            forget(self._folder, self._settings)
-            raise EndpointModelError(
-                f"the model was changed while it was in use: {difference}",
-                where=", ".join(map(bare_url, self._settings.base_urls)),
-                fix="Serve the former model again, or run kb migrate.",
-            )
+        for url, now in spaces_at(self._settings, self._sender, profile.form).items():
+            difference = profile.space.difference(now)
+            if difference is not None:
+                forget(self._folder, self._settings)
+                raise EndpointModelError(
+                    f"the model was changed while it was in use: {difference}",
+                    where=bare_url(url),
+                    fix="Serve the former model again, or ingest into another storage.collection.",
+                )
         self._checked_at, self._checked_recoveries = time.monotonic(), recoveries
+        self._checked_connections = connections
 
     def close(self) -> None:
         """Closes connections and cache; requests that wait for a retry end."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from kb.embed.wire import bare_url
 from kb.errors import EndpointConnectionError, EndpointError, EndpointModelError
 from kb.types import Vector
 
-__all__ = ["ASSUMED", "explain", "first_vectors", "max_tokens_of", "probe", "server_at", "space_at"]
+__all__ = ["ASSUMED", "explain", "first_vectors", "max_tokens_of", "probe", "server_at", "spaces_at"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,43 +34,78 @@ FORMS = (Form(True, True), Form(True, False), Form(False, True), Form(False, Fal
 
 def probe(settings: EmbedderSettings, sender: Sender, known: Traits | None = None) -> EndpointProfile:
     """Asks every endpoint, with what is known of them already. Raises EndpointError in one of the four families."""
-    base_url = settings.base_urls[0]
-    spaces: list[EmbeddingSpace] = []
     traits = known
-    for url in settings.base_urls:
-        form = Form(known.takes_lists, known.base64) if known else None
-        vectors, taken = first_vectors(settings, sender, url, form)
-        spaces.append(EmbeddingSpace(settings.model, vectors.shape[1], unit(vectors)))
+    form = Form(known.takes_lists, known.base64) if known else None
+    found = _of_each(settings, sender, lambda url, retries: _first_vectors(settings, sender, url, retries, form))
+    spaces = {url: _space(settings, vectors) for url, (vectors, _) in found.items()}
+    for url, (vectors, taken) in found.items():
         if traits is None or (traits.takes_lists, traits.base64) != (taken.takes_lists, taken.base64):
             traits = _traits(settings, sender, url, taken, vectors)
-    _must_agree(settings.base_urls, spaces)
+    _must_agree(spaces)
     assert traits is not None
-    return EndpointProfile(spaces[0], _tokenizer(settings, sender, base_url, traits), traits)
+    first, space = next(iter(spaces.items()))
+    return EndpointProfile(space, _tokenizer(settings, sender, first, traits), traits)
 
 
-def space_at(settings: EmbedderSettings, sender: Sender, form: Form) -> EmbeddingSpace:
-    """The space as it is now, asked with the canaries again. Raises EndpointError."""
+def spaces_at(settings: EmbedderSettings, sender: Sender, form: Form) -> dict[str, EmbeddingSpace]:
+    """The space of each endpoint that answers, as it is now. Raises EndpointError."""
     free = Form(form.takes_lists, form.base64)
-    vectors, _ = _canaries(sender, free, None, settings.retries)
+    found = _of_each(settings, sender, lambda url, retries: _canaries(sender, free, url, retries))
+    return {url: _space(settings, vectors) for url, (vectors, _) in found.items()}
+
+
+def _space(settings: EmbedderSettings, vectors: Vector) -> EmbeddingSpace:
     return EmbeddingSpace(settings.model, vectors.shape[1], unit(vectors))
 
 
-def first_vectors(
-    settings: EmbedderSettings, sender: Sender, base_url: str, known: Form | None = None
-) -> tuple[Vector, Form]:
+def _of_each(
+    settings: EmbedderSettings, sender: Sender, ask: Callable[[str, int], tuple[Vector, Form]]
+) -> dict[str, tuple[Vector, Form]]:
+    """Vectors and form by URL; one of several that is down is left out while another answers. Raises EndpointError.
+
+    It is looked at again when it comes back: the sender counts that as a recovery.
+    """
+    urls = settings.base_urls
+    found: dict[str, tuple[Vector, Form]] = {}
+    for url in urls:
+        try:
+            found[url] = ask(url, settings.retries if len(urls) == 1 else 0)
+        except RequestFailed as failed:
+            if len(urls) == 1 or failed.failure.remedy is not Remedy.WAIT:
+                raise explain(settings, sender, url, failed) from None
+            error = failed.failure.error
+            logger.warning("%s: %s; going on without it while another one answers", error.where, error.what)
+    if not found:  # all are down: wait for the first, as for a single one
+        try:
+            found[urls[0]] = ask(urls[0], settings.retries)
+        except RequestFailed as failed:
+            raise failed.failure.error from None
+    return found
+
+
+def first_vectors(settings: EmbedderSettings, sender: Sender, base_url: str) -> tuple[Vector, Form]:
     """The canaries' raw vectors by the richest form that the endpoint takes. Raises EndpointError, with its cause."""
+    try:
+        return _first_vectors(settings, sender, base_url, settings.retries)
+    except RequestFailed as failed:
+        raise explain(settings, sender, base_url, failed) from None
+
+
+def _first_vectors(
+    settings: EmbedderSettings, sender: Sender, base_url: str, retries: int, known: Form | None = None
+) -> tuple[Vector, Form]:
     first: RequestFailed | None = None
     for form in (known,) if known else FORMS:
         try:
-            return _canaries(sender, form, base_url, settings.retries)
+            return _canaries(sender, form, base_url, retries)
         except RequestFailed as failed:
             first = first or failed
             if failed.failure.remedy is not Remedy.DIVIDE or failed.failure.status not in (400, 422, 424, 500):
                 break
-    if known is not None and first is not None and first.failure.remedy is not Remedy.WAIT:
-        return first_vectors(settings, sender, base_url)  # it is not what it was: find out anew
     assert first is not None
-    raise explain(settings, sender, base_url, first) from None
+    if known is not None and first.failure.remedy is not Remedy.WAIT:
+        return _first_vectors(settings, sender, base_url, retries)  # it is not what it was: find out anew
+    raise first
 
 
 def _canaries(sender: Sender, form: Form, base_url: str | None, retries: int) -> tuple[Vector, Form]:
@@ -179,17 +213,17 @@ def _tokenizer(settings: EmbedderSettings, sender: Sender, base_url: str, traits
     return TokenCounter(traits.max_tokens, None, "an estimate by letters")
 
 
-def _must_agree(base_urls: Sequence[str], spaces: Sequence[EmbeddingSpace]) -> None:
+def _must_agree(spaces: Mapping[str, EmbeddingSpace]) -> None:
     """Raises EndpointModelError naming the endpoint that gives other vectors than most."""
-    agreeing = [sum(one.difference(other) is None for other in spaces) for one in spaces]
-    common = spaces[agreeing.index(max(agreeing))]
-    for url, space in zip(base_urls, spaces, strict=True):
+    agreeing = {url: sum(one.difference(other) is None for other in spaces.values()) for url, one in spaces.items()}
+    most = max(agreeing.values())
+    common = next(space for url, space in spaces.items() if agreeing[url] == most)
+    for url, space in spaces.items():
         difference = common.difference(space)
         if difference is not None:
-            most = Counter(agreeing).most_common(1)[0][0]
-            share = "the others" if most > 1 else "the first"
             raise EndpointModelError(
-                f"it gives other vectors than {share} of embedder.base_url: {difference}",
+                f"it gives other vectors than {'the others' if most > 1 else 'the first'} of embedder.base_url: "
+                f"{difference}",
                 where=bare_url(url),
                 fix="Serve the same model at every one of embedder.base_url, or take this one out of the list.",
             )

@@ -47,7 +47,9 @@ class Sender:
         self._closing = threading.Event()
         self.pace = Pace(settings.concurrency)
         self.usage = EmbedderUsage()
-        self.recoveries = 0  # requests that succeeded after a failure of the server: it may be another one now
+        self._failing: set[str] = set()  # URLs whose last request failed
+        self.recoveries = 0  # how often one of them answered again: it may be another server by now
+        self.connections = 0  # opened so far; behind a new one, too, there may be another server
 
     def send(
         self,
@@ -76,7 +78,6 @@ class Sender:
                     raise _said_how_often(failure, attempt) from None
             else:
                 self.pace.answered(len(texts))
-                self.recoveries += attempt > 0
                 return answer
             self.count(retries=1)
             # Another endpoint of the fleet is asked at once; the Router has put the failing one aside.
@@ -104,7 +105,11 @@ class Sender:
                 )
             except Exception as error:
                 self._note(exchange, len(texts), attempt, 0)
-                raise RequestFailed(failure_of(exchange, error, self._settings, texts)) from None
+                failure = failure_of(exchange, error, self._settings, texts)
+                if failure.remedy is Remedy.WAIT and failure.status != 429:
+                    with self._lock:
+                        self._failing.add(exchange.url)
+                raise RequestFailed(failure) from None
         answer = exchange.answer
         if answer is None:
             raise RequestFailed(failure_of(exchange, ValueError("no embeddings"), self._settings, texts))
@@ -118,6 +123,11 @@ class Sender:
 
     def _note(self, exchange: Exchange, texts: int, attempt: int, tokens: int) -> None:
         self.count(requests=1, texts_sent=texts, tokens=tokens, seconds=exchange.seconds)
+        with self._lock:
+            self.connections += exchange.on_new_connection
+            if exchange.status == 200 and exchange.url in self._failing:
+                self._failing.remove(exchange.url)
+                self.recoveries += 1
         logger.debug(
             "POST %s model=%s texts=%d sent=%d B received=%d B time=%.3f s status=%s attempt=%d",
             exchange.url,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from kb.embed import Embedder
-from kb.errors import EndpointConnectionError, EndpointModelError
+from kb.errors import EndpointAuthenticationError, EndpointConnectionError, EndpointModelError
 from tests.embed.opening import settings_for
-from tests.embed.servers import Answer, HashServer, serve, vector_of
+from tests.embed.servers import Answer, HashServer, closed_port, serve, vector_of
 
 TEXTS = [f"text {number}" for number in range(60)]
 
@@ -75,3 +75,31 @@ def test_it_works_inside_a_running_event_loop(running: ExitStack) -> None:
         return len(embedder.embed_documents(TEXTS).vectors)
 
     assert asyncio.run(in_a_notebook()) == 60
+
+
+def test_one_that_is_down_from_the_start_is_gone_on_without(
+    running: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = running.enter_context(serve(HashServer()))
+    embedder = running.enter_context(
+        Embedder(settings_for(f"http://127.0.0.1:{closed_port()}", good, batch_size=2, retries=0))
+    )
+    assert np.isfinite(embedder.embed_documents(TEXTS).vectors).all()
+    assert "going on without it" in caplog.text
+
+
+def test_one_with_a_wrong_key_is_not_gone_on_without(running: ExitStack) -> None:
+    embedder, urls = fleet(running, HashServer(), HashServer(key="another key"))
+    with pytest.raises(EndpointAuthenticationError) as caught:
+        embedder.embed_documents(TEXTS)
+    assert urls[1] in caught.value.where
+
+
+def test_one_that_was_down_and_comes_back_with_another_model_is_named(running: ExitStack) -> None:
+    late = HashServer(before=lambda _: Answer(503, {}))
+    embedder, urls = fleet(running, HashServer(), late)
+    _ = embedder.profile
+    late.before, late.seed = lambda _: None, "another model"
+    with pytest.raises(EndpointModelError, match="the model was changed") as caught:
+        embedder.embed_documents(TEXTS)
+    assert caught.value.where == f"{urls[1]}/v1"
