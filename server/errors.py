@@ -92,10 +92,12 @@ def failed() -> RequestError:
 
 def too_long(index: int, size: str, limit: int) -> RequestError:
     """An input has more tokens than the model reads, and nothing is ever cut unasked."""
+    # No double quotes: with them and the apostrophe the openai client's text of it has a backslash before the latter,
+    # and litellm no longer sees what it is.
     return RequestError(
         400,
         f"This model's maximum context length is {limit} tokens, but input {index} has {size}. "
-        'Shorten it, or send "truncate": true.',
+        "Shorten it, or set truncate to true.",
         parameter="input",
         code="context_length_exceeded",
     )

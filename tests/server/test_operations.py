@@ -1,0 +1,197 @@
+"""What an operator relies on: deadlines, a watchdog, timings, metrics that Prometheus takes, logs that keep secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from server_running import RunningServer, start_server
+
+from server import batching
+from server.batching import Batcher
+from server.metrics import Metrics
+
+BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]
+SECRET_TEXT = "the merger with Umbrella closes in May"
+
+
+def metric(server: RunningServer, name: str) -> float:
+    lines = server.client.get("/metrics").text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{re.escape(name)}[ {{]", line))
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_whose_time_is_over_is_a_504_and_its_work_is_dropped(server: RunningServer) -> None:
+    dropped = metric(server, "kb_embed_cancelled_total")
+    late = server.client.post(
+        "/v1/embeddings", json={"input": BULK * 4}, headers={"X-Request-Timeout": "0.3"}, timeout=60
+    )
+    error = late.json()["error"]
+    assert (late.status_code, error["type"], late.headers["x-should-retry"]) == (504, "timeout_error", "false")
+    assert server.embed("still there").status_code == 200
+    assert metric(server, "kb_embed_cancelled_total") > dropped
+
+
+@pytest.mark.parametrize("asked", ["soon", "-1", "nan", "1e9", ""])
+def test_a_deadline_that_is_no_number_of_seconds_is_a_400(server: RunningServer, asked: str) -> None:
+    response = server.client.post("/v1/embeddings", json={"input": "a"}, headers={"X-Request-Timeout": asked})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "x-request-timeout")
+
+
+# --- the watchdog ----------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_hangs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(batching, "STUCK_FACTOR", 0)
+    gate = threading.Event()
+
+    def hanging(batch: Sequence[Sequence[int]]) -> np.ndarray:
+        gate.wait(10)
+        return np.zeros((len(batch), 1), np.float32)
+
+    batcher = Batcher(hanging, max_batch_tokens=64, metrics=Metrics(), name="hanging")
+
+    async def hang() -> None:
+        waiting = batcher.submit([[1, 2]])
+        deadline = time.monotonic() + 5
+        while not batcher.is_stuck and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert batcher.is_stuck
+        gate.set()
+        await waiting
+
+    asyncio.run(hang())
+    assert not batcher.is_stuck
+    batcher.close()
+
+
+# --- timings ---------------------------------------------------------------------------------------------------------
+
+
+def test_answers_say_where_the_time_went(server: RunningServer) -> None:
+    header = server.embed(BULK[:64]).headers["server-timing"]
+    parts = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", header)}
+    assert set(parts) == {"tokenize", "queue", "forward", "total"}
+    spent = parts["tokenize"] + parts["queue"] + parts["forward"]
+    assert 0.5 * parts["total"] <= spent <= 1.05 * parts["total"]
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.debian("prometheus")
+def test_prometheus_takes_the_metrics(server: RunningServer) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is missing: install the Debian package prometheus")
+    server.embed(BULK[:8])
+    text = server.client.get("/metrics").text
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_the_metrics_tell_what_runs_and_what_waits(server: RunningServer) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        working = [threads.submit(server.embed, BULK) for _ in range(2)]
+        time.sleep(0.3)
+        waiting = metric(server, "kb_embed_queue_tokens"), metric(server, "kb_embed_queue_requests")
+        assert all(future.result().status_code == 200 for future in working)
+    assert min(waiting) > 0
+    assert metric(server, "kb_embed_queue_tokens") == metric(server, "kb_embed_queue_requests") == 0
+    assert metric(server, "kb_embed_oldest_queued_seconds") == 0
+    assert metric(server, "kb_embed_tokens_per_second") > 0
+    assert metric(server, "kb_embed_worker_up") == 1
+    assert metric(server, "kb_embed_model_info") == 1
+
+
+def test_little_of_a_batch_is_padding(server: RunningServer) -> None:
+    before = _tokens(server)
+    texts = ["word " * (1 + index * 37 % 200) for index in range(512)]
+    assert server.embed(texts).status_code == 200
+    after = _tokens(server)
+    real, padded = after["real"] - before["real"], after["padded"] - before["padded"]
+    assert 1 - real / padded <= 0.15
+
+
+def _tokens(server: RunningServer) -> dict[str, float]:
+    text = server.client.get("/metrics").text
+    found = re.findall(r'^kb_embed_tokens_total\{kind="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    return {kind: float(value) for kind, value in found}
+
+
+# --- logs and keys ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    running = start_server(
+        tmp_path_factory.mktemp("logged"),
+        *("--log-format", "json", "--log-level", "debug"),
+        environment={"PDFKB_SERVER_API_KEY": "sk-very-secret"},
+    )
+    yield running
+    running.stop()
+
+
+def lines(server: RunningServer) -> list[dict[str, object]]:
+    return [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+
+
+def test_a_request_is_one_line_of_json_with_its_id_and_timings(logged: RunningServer) -> None:
+    logged.client.post("/v1/embeddings", json={"input": "a"}, headers={"x-request-id": "mine-7"})
+    [line] = [line for line in lines(logged) if line.get("request_id") == "mine-7"]
+    assert (line["route"], line["status"], line["level"]) == ("/v1/embeddings", 200, "info")
+    assert {"ms", "tokenize", "queue", "forward"} <= set(line)
+
+
+def test_neither_keys_nor_texts_are_in_the_logs(logged: RunningServer) -> None:
+    logged.embed(SECRET_TEXT)
+    logged.embed([SECRET_TEXT, 3])
+    logged.client.post("/v1/embeddings", content=SECRET_TEXT.encode())
+    httpx.post(f"{logged.url}/v1/embeddings", json={"input": SECRET_TEXT}, headers={"Authorization": "Bearer sk-wrong"})
+    text = logged.log.read_text()
+    assert "sk-very-secret" not in text
+    assert "sk-wrong" not in text
+    assert "Umbrella" not in text
+
+
+def test_info_tells_limits_and_no_secrets(logged: RunningServer) -> None:
+    info = logged.client.get("/info")
+    assert info.json()["max_texts"] == 2048
+    assert "sk-very-secret" not in info.text
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_does_not_grow_with_what_was_served(server: RunningServer) -> None:
+    status = Path(f"/proc/{server.process.pid}/status")
+    if not status.exists():
+        pytest.skip("/proc is missing")
+
+    def resident() -> int:
+        found = re.search(r"VmRSS:\s+(\d+)", status.read_text())
+        assert found is not None
+        return int(found[1])
+
+    mixed = ["word " * length for length in (1, 7, 40, 160, 250)] + ["x" * 60_000]
+    for _ in range(20):
+        server.embed(mixed, truncate=True)
+    before = resident()
+    for _ in range(80):
+        assert server.embed(mixed, truncate=True).status_code == 200
+    assert resident() <= 1.05 * before
