@@ -68,16 +68,17 @@ class Sender:
         last = (self._settings.retries if retries is None else retries) + others
         for attempt in range(last + 1):
             try:
-                with nullcontext() if urgent else self.pace.slot():
+                with nullcontext() if urgent else self.pace.slot() as begun:
                     answer = self._send_once(texts, form, attempt, base_url)
             except RequestFailed as failed:
                 failure = failed.failure
-                if failure.overloaded:
-                    self.pace.overloaded()
+                if failure.overloaded and begun is not None:
+                    self.pace.overloaded(begun)
                 if failure.remedy is not Remedy.WAIT or attempt == last or self._closing.is_set():
                     raise _said_how_often(failure, attempt) from None
             else:
-                self.pace.answered(len(texts))
+                if not urgent:
+                    self.pace.answered(len(texts))
                 return answer
             self.count(retries=1)
             # Another endpoint of the fleet is asked at once; the Router has put the failing one aside.
