@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import re
 import time
 import uuid
@@ -191,6 +192,7 @@ class Serving:
         config = self.config
         return {
             "server": "pdf-knowledge-base",
+            "pid": os.getpid(),
             "models": [served.card for served in self.served_models()],
             "max_batch_tokens": config.max_batch_tokens,
             "max_texts": config.max_texts,

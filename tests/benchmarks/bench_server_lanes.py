@@ -1,0 +1,104 @@
+"""A question of ten words while a bulk load runs: how long it waits, and what the bulk loses by it.
+
+python tests/benchmarks/bench_server_lanes.py [--seconds 30]
+
+The bulk is 4 clients with 64 texts of 150 tokens a request. It runs alone first, then with questions, a new one 0.2 s
+after the answer to the last. The issue asks for a 99th percentile of at most 3 times one bulk forward pass (the mean
+of the server's own kb_embed_forward_seconds while the bulk runs alone), and for a bulk that loses at most 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+from bench_server import WORDS
+
+from kb.bundled import bundled_server
+
+CLIENTS, TEXTS = 4, 64
+
+
+def bulk_load(url: str, seconds: float) -> float:
+    """Texts a second of the bulk; requests that end after the time count by their share."""
+    ended = time.perf_counter() + seconds
+    done = [0.0] * CLIENTS
+
+    def ask(client: int) -> None:
+        chosen = random.Random(client)
+        with httpx.Client(timeout=120) as http:
+            while (started := time.perf_counter()) < ended:
+                texts = [" ".join(chosen.choices(WORDS, k=140)) for _ in range(TEXTS)]
+                body = {"input": texts, "encoding_format": "base64"}
+                http.post(f"{url}/embeddings", json=body).raise_for_status()
+                finished = time.perf_counter()
+                done[client] += TEXTS * min(1.0, (ended - started) / (finished - started))
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / seconds
+
+
+def questions(url: str, ending: threading.Event) -> list[float]:
+    """Seconds of each question, until the event."""
+    chosen = random.Random(7)
+    seconds = []
+    with httpx.Client(timeout=120) as http:
+        while not ending.wait(0.2):
+            body = {"input": " ".join(chosen.choices(WORDS, k=10))}
+            started = time.perf_counter()
+            http.post(f"{url}/embeddings", json=body).raise_for_status()
+            seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def forward_passes(url: str) -> tuple[float, float]:
+    """Number and total seconds of the forward passes so far."""
+    text = httpx.get(f"{url.removesuffix('/v1')}/metrics").text
+    number, total = (re.search(rf"kb_embed_forward_seconds_{name} (\S+)", text) for name in ("count", "sum"))
+    assert number is not None
+    assert total is not None
+    return float(number[1]), float(total[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30)
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder, bundled_server(log=Path(folder) / "server.log") as url:
+        bulk_load(url, 5)  # warm
+        before = forward_passes(url)
+        alone = bulk_load(url, options.seconds)
+        after = forward_passes(url)
+        one_pass = (after[1] - before[1]) / (after[0] - before[0])
+        ending = threading.Event()
+        answers: list[float] = []
+        asking = threading.Thread(target=lambda: answers.extend(questions(url, ending)))
+        asking.start()
+        together = bulk_load(url, options.seconds)
+        ending.set()
+        asking.join()
+        alone_again = bulk_load(url, options.seconds)
+    base = statistics.mean([alone, alone_again])
+    ordered = sorted(answers)
+    p50, p99 = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+    print(f"bulk alone {alone:.0f} and {alone_again:.0f} texts/s, with questions {together:.0f}: {together / base:.2f}")
+    print(f"one bulk forward pass {1000 * one_pass:.0f} ms on average")
+    print(f"{len(ordered)} questions: median {1000 * p50:.0f} ms, 99th percentile {1000 * p99:.0f} ms")
+    print(f"99th percentile / forward pass {p99 / one_pass:.2f}, asked 3; bulk {together / base:.2f}, asked 0.90")
+    return int(p99 > 3 * one_pass or together < 0.9 * base)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
