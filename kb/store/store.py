@@ -230,10 +230,25 @@ class Store:
     def replace_vectors(self, batches: Iterable[tuple[pa.RecordBatch, Vector]], *, dimension: int, space: str) -> None:
         """Puts other vectors in place of all, and their space with them, in one step: before it nothing has changed."""
         schema = chunks_schema(dimension, space)
-        rows = (with_vectors(batch, vectors, schema) for batch, vectors in batches)
-        with self._lock, _store_errors(self.uri):
-            reader = pa.RecordBatchReader.from_batches(schema, rows)
-            self._tables["chunks"] = self._connect().create_table("chunks", data=reader, mode="overwrite")
+        failed: list[Exception] = []
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch, vectors in batches:
+                    yield with_vectors(batch, vectors, schema)
+            except Exception as error:  # comes out of LanceDB as an error of its own
+                failed.append(error)
+                raise
+
+        reader = pa.RecordBatchReader.from_batches(schema, rows())
+        try:
+            with _store_errors(self.uri):  # without the lock: LanceDB asks for the rows in a thread of its own
+                table = self._connect().create_table("chunks", data=reader, mode="overwrite")
+        except StoreError:
+            if failed:
+                raise failed[0] from None
+            raise
+        self._tables["chunks"] = table
 
     def record(self, documents: Sequence[Document]) -> None:
         """Writes documents rows alone: for files that failed, moved, or are copies of what is there."""

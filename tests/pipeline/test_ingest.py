@@ -226,6 +226,17 @@ def test_migrate_embeds_everything_anew_with_the_model_of_today(knowledge_base: 
     assert set(outcomes(knowledge_base.ingest(papers)).values()) == {"unchanged"}
 
 
+def test_a_migration_that_fails_leaves_the_vectors_as_they_were(
+    knowledge_base: KnowledgeBase, papers: Path, tmp_path: Path
+) -> None:
+    knowledge_base.ingest(papers)
+    found = [hit.chunk_id for hit in knowledge_base.search("travel", mode="vector")]
+    dead = {"base_url": "http://127.0.0.1:9/v1", "retries": 0}
+    with KnowledgeBase.open(tmp_path / "kb" / "config.json", embedder=dead) as other, pytest.raises(ConnectionError):
+        other.migrate()
+    assert [hit.chunk_id for hit in knowledge_base.search("travel", mode="vector")] == found
+
+
 def test_the_cache_spares_the_endpoint_and_the_report_says_so(papers: Path, tmp_path: Path, endpoint: str) -> None:
     config = write_config(tmp_path / "kb", endpoint)
     with KnowledgeBase.open(config) as first:
