@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -25,10 +25,12 @@ Embedded = tuple[Vector, dict[int, EndpointModelError]]
 
 
 class Batches:
-    """Sends texts in batches, several at once, and remembers the largest batch that the endpoint takes."""
+    """Sends texts in batches, several at once; `learn` is told the largest batch, once that is found out."""
 
-    def __init__(self, settings: EmbedderSettings, sender: Sender, profile: EndpointProfile) -> None:
-        self._settings, self._sender, self._profile = settings, sender, profile
+    def __init__(
+        self, settings: EmbedderSettings, sender: Sender, profile: EndpointProfile, learn: Callable[[int], None]
+    ) -> None:
+        self._settings, self._sender, self._profile, self._learn = settings, sender, profile, learn
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="kb-request")
         self.most_texts = min(settings.batch_size, profile.max_batch or settings.batch_size)
         if not profile.form.takes_lists:
@@ -113,6 +115,7 @@ class Batches:
         if limit < self.most_texts:
             logger.info("The endpoint takes no batch of %d texts; sending at most %d from now on", sent, limit)
             self.most_texts = limit
+            self._learn(limit)
 
     def close(self) -> None:
         """Drops what has not been sent."""

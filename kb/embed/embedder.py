@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -66,7 +67,7 @@ class Embedder:
             remember(self._folder, self._settings, profile.traits)
         self._checked_at, self._checked_recoveries = time.monotonic(), self._sender.recoveries
         self._checked_connections = self._sender.connections
-        self._batches = Batches(self._settings, self._sender, profile)
+        self._batches = Batches(self._settings, self._sender, profile, self._learn_batch)
         self._cache_space = self._cache.space_id(profile.space) if self._cache is not None else ""
         logger.info(
             "Embedder ready: %s at %s (%s), %d dimensions, at most %d tokens (%s)",
@@ -78,6 +79,9 @@ class Embedder:
             profile.traits.max_tokens_from,
         )
         return profile
+
+    def _learn_batch(self, most_texts: int) -> None:
+        remember(self._folder, self._settings, replace(self.profile.traits, max_batch=most_texts))
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -176,7 +180,7 @@ class Embedder:
                 raise EndpointModelError(
                     f"the model was changed while it was in use: {difference}",
                     where=bare_url(url),
-                    fix="Serve the former model again, or ingest into another storage.collection.",
+                    fix="Serve the former model again, or run kb migrate.",
                 )
         self._checked_at, self._checked_recoveries = time.monotonic(), recoveries
         self._checked_connections = connections

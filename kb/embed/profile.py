@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -97,13 +98,18 @@ def remember(folder: Path | None, settings: EmbedderSettings, traits: Traits) ->
         scratch.write_text(json.dumps(asdict(traits)), "utf-8")
         scratch.replace(file)
     except OSError:
-        scratch.unlink(missing_ok=True)
+        _drop(scratch)
 
 
 def forget(folder: Path | None, settings: EmbedderSettings) -> None:
     """Drops what was remembered."""
     if folder is not None:
-        _file(folder, settings).unlink(missing_ok=True)
+        _drop(_file(folder, settings))
+
+
+def _drop(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink()
 
 
 def _file(folder: Path, settings: EmbedderSettings) -> Path:

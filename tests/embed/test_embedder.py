@@ -215,6 +215,32 @@ def test_a_remembered_profile_that_is_no_longer_true_is_found_out_anew(running: 
         assert not second.embed_documents(["one", "two"]).failures
 
 
+def test_a_batch_limit_is_found_out_once(running: ExitStack, tmp_path: Path) -> None:
+    server = HashServer(most_texts=10)
+    url = running.enter_context(serve(server))
+    texts = [f"text {number}" for number in range(64)]
+    with Embedder(settings_for(url), profile_folder=tmp_path) as first:
+        first.embed_documents(texts)
+    sent = len(server.requests)
+    with Embedder(settings_for(url), profile_folder=tmp_path) as second:
+        second.embed_documents(texts)
+    assert max(len(request.texts) for request in server.requests[sent:]) <= 10
+
+
+def test_a_profile_that_cannot_be_read_or_written_is_found_out_each_time(running: ExitStack, tmp_path: Path) -> None:
+    url = running.enter_context(serve(HashServer()))
+    with Embedder(settings_for(url), profile_folder=tmp_path) as first:
+        assert first.profile
+    [file] = tmp_path.iterdir()
+    file.write_text('{"kind": 1, "nonsense": ', "utf-8")
+    with Embedder(settings_for(url), profile_folder=tmp_path) as second:
+        assert second.embed_query("why?").shape == (16,)
+    in_the_way = tmp_path / "a file"
+    in_the_way.touch()
+    with Embedder(settings_for(url), profile_folder=in_the_way) as third:
+        assert third.embed_query("why?").shape == (16,)
+
+
 @pytest.mark.parametrize(
     ("path", "advice"),
     [
