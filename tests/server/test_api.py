@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_unknown_fields_are_ignored_as_openai_does(server: RunningServer) -> Non
     assert vectors(server.embed("x", user="me", something_new=[1])).shape == (1, 384)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs the Debian package curl")
 def test_the_guides_curl_works_word_for_word(server: RunningServer) -> None:
     command = [
         "curl", "-sS", "-X", "POST", f"{server.url}/v1/embeddings",
