@@ -5,7 +5,6 @@ for check in diagnose(settings): print(check.status, check.name, check.came_back
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from kb.config import EmbedderSettings, Settings
 from kb.embed.answers import unit
 from kb.embed.examine import largest_batch, limit_by_trying, order_holds, over_length, replicas, speed
 from kb.embed.failures import RequestFailed
+from kb.embed.key_lines import line_of
 from kb.embed.probe import ASSUMED, first_vectors, max_tokens_of, server_at
 from kb.embed.reach import Place, connect, handshake, place_of, proxy_for, resolve
 from kb.embed.recognise import Server, listed_names
@@ -56,7 +56,7 @@ class Check:
 def diagnose(settings: Settings, *, config_file: Path | None = None) -> Iterator[Check]:
     """Every check, as it is made. Raises nothing: what goes wrong is a check that failed."""
     for check in _checks(settings):
-        yield replace(check, line=_line_of(check.key, config_file))
+        yield replace(check, line=line_of(check.key, config_file) if config_file else None)
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
@@ -67,18 +67,6 @@ def _checks(settings: Settings) -> Iterator[Check]:
         yield _fleet(spaces)
     yield _tokenizer(settings.embedder)
     yield _cache(settings)
-
-
-def _line_of(key: str, config_file: Path | None) -> int | None:
-    """The line of the file with the last part of the key, None where the file does not have it."""
-    if config_file is None:
-        return None
-    try:
-        lines = config_file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    name = json.dumps(key.rpartition(".")[2])
-    return next((number for number, line in enumerate(lines, 1) if name in line), None)
 
 
 def _endpoint(settings: EmbedderSettings, url: str, spaces: dict[str, EmbeddingSpace]) -> Iterator[Check]:

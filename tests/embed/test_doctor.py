@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kb.config import CacheSettings, Settings
+from kb.embed.key_lines import line_of
 from kb.health import Check, diagnose
 from tests.embed.opening import settings_for
 from tests.embed.servers import Answer, HashServer, Request, closed_port, serve, vector_of
@@ -126,3 +127,36 @@ def test_a_check_names_the_line_of_the_configuration(running: ExitStack, tmp_pat
     assert lines["path"] == 2
     assert lines["model"] == 3
     assert lines["batch"] is None
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("extraction.timeout", 3),
+        ("embedder.timeout", 6),
+        ("embedder.headers", 7),
+        ("embedder.headers.X-Model", 8),
+        ("embedder.model", 11),
+        ("cache.url", None),
+        ("model", 11),
+    ],
+)
+def test_a_key_is_found_in_its_own_section(tmp_path: Path, key: str, line: int | None) -> None:
+    file = tmp_path / "config.json"
+    lines = [
+        '"pdf_knowledge": {',
+        '  "extraction": {',
+        '    "timeout": 300, "passwords": ["embedder", "model", "}"]',
+        "  },",
+        '  "embedder": {"base_url": ["http://one/v1", "http://two/v1"],',
+        '    "timeout": 60,',
+        '    "headers": {',
+        '      "X-Model": "model"',
+        "    },",
+        '    "api_key": "quoted \\" and {",',
+        '    "model": "hash"',
+        "  }",
+        "}",
+    ]
+    file.write_text("\n".join(lines), "utf-8")
+    assert line_of(key, file) == line
