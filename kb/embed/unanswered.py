@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from kb.config import EmbedderSettings
+from kb.embed.reach import proxy_for
 from kb.embed.wire import Exchange
 from kb.errors import EndpointConnectionError, EndpointError, EndpointModelError, EndpointTimeoutError
 
@@ -30,8 +31,7 @@ def unanswered(exchange: Exchange, failure: BaseException, where: str, settings:
                 f"no complete answer within {settings.timeout:g} s", where=where, fix=slow
             ), True
         case httpx.ProxyError():
-            fix = "See the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
-            return EndpointConnectionError(f"the proxy refuses: {failure}", where=where, fix=fix), True
+            return EndpointConnectionError(f"the proxy refuses: {failure}", where=where, fix=PROXY_FIX), True
         case httpx.DecodingError():
             fix = "A proxy before the server may be altering answers."
             return EndpointModelError(f"the answer is damaged: {failure}", where=where, fix=fix), False
@@ -47,19 +47,25 @@ def unanswered(exchange: Exchange, failure: BaseException, where: str, settings:
     return EndpointConnectionError(what, where=where, fix=fix), False
 
 
+PROXY_FIX = "See the environment variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
 BROKEN_FIX = "The server or a proxy closed it: see whether the server crashed (its log, its memory)."
 
 
 def _no_connection(failure: httpx.ConnectError, where: str, settings: EmbedderSettings) -> Explained:
-    parts = urlsplit(where.partition(" ")[2])
+    url = where.partition(" ")[2]
+    parts = urlsplit(url)
     root = _root(failure)
+    if isinstance(root, ssl.SSLError):
+        what, fix = certificate_problem(root)
+        return EndpointConnectionError(what, where=where, fix=fix), False
+    if proxy := proxy_for(url):
+        reason = getattr(root, "strerror", None) or str(root)
+        what = f"no connection to the proxy {proxy} ({reason})"
+        return EndpointConnectionError(what, where=where, fix=PROXY_FIX), True
     if isinstance(root, socket.gaierror):
         what = f"the host name {parts.hostname!r} is not known ({root.strerror})"
         fix = "Verify embedder.base_url for a typing error, and the network's name service (DNS, VPN)."
         return EndpointConnectionError(what, where=where, fix=fix), root.errno == socket.EAI_AGAIN
-    if isinstance(root, ssl.SSLError):
-        what, fix = certificate_problem(root)
-        return EndpointConnectionError(what, where=where, fix=fix), False
     if isinstance(root, OSError) and root.errno == errno.ECONNREFUSED:
         what = (
             f"connection refused: nothing listens on port {parts.port or ('443' if parts.scheme == 'https' else '80')}"
