@@ -145,8 +145,12 @@ def _later(exchange: Exchange, status: int, answer: str, where: str, settings: E
 
 
 def _redirected(exchange: Exchange, status: int, where: str) -> EndpointError:
-    target = exchange.headers.get("location", "")
-    final = bare_url(urljoin(exchange.url, target)).removesuffix("/").removesuffix("/embeddings") if target else "?"
+    try:
+        target = bare_url(urljoin(exchange.url, exchange.headers["location"]))
+    except (KeyError, ValueError):
+        fix = "Verify embedder.base_url: something answers there, but it is no embedding server."
+        return EndpointConnectionError(f"it redirects ({status}) without saying where to", where=where, fix=fix)
+    final = target.removesuffix("/").removesuffix("/embeddings")
     return EndpointConnectionError(
         f"it redirects ({status}) to {final}, which is not followed: the key would go along",
         where=where,
@@ -200,7 +204,7 @@ def _retry_after(exchange: Exchange) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return seconds if 0 <= seconds < float("inf") else 0.0 if seconds < 0 else None
 

@@ -146,6 +146,8 @@ CASES = {
         writes(HEAD, b'{"data"', pause=0.05, reset=True), EndpointConnectionError, "the connection broke", TRIES
     ),
     "no HTTP": Case(writes(b"-ERR unknown command 'POST'\r\n\r\n"), EndpointConnectionError, "does not speak HTTP"),
+    "redirect to no URL": Case(says(302, b"", Location="http://[/"), EndpointConnectionError, "without saying where"),
+    "redirect to nowhere": Case(says(302, b""), EndpointConnectionError, "without saying where"),
     "slow headers": Case(
         lambda _: Answer(pause=5.0), EndpointTimeoutError, "no complete answer within 0.4 s", TRIES, TRIES * TIMEOUT
     ),
