@@ -70,8 +70,8 @@ class Batches:
         if len(texts) > self.most_texts:  # the limit was found out while this batch waited
             return self._halved(texts, known_to_work)
         try:
-            # A part of a batch that was refused is not waited for again: what it needed was to be smaller.
-            raw, _ = self._sender.send(texts, self._profile.form, retries=0 if known_to_work else None)
+            # Where one text may be at fault, a 500 is not waited for again: what the batch needs is to be smaller.
+            raw, _ = self._sender.send(texts, self._profile.form, errors_are_final=known_to_work)
             return unit(raw, in_place=True), {}
         except RequestFailed as failed:
             return self._after(failed.failure, texts, known_to_work)
@@ -85,7 +85,7 @@ class Batches:
         poisoned = failure.status == 500 and failure.remedy is Remedy.WAIT
         if failure.remedy not in (Remedy.DIVIDE, Remedy.SMALLER) and not poisoned:
             raise failure.error
-        if not known_to_work and not self._works():
+        if not known_to_work and not self._works(retries=0 if poisoned else None):
             raise failure.error
         if len(texts) > 1:
             return self._halved(texts, True)
@@ -102,10 +102,10 @@ class Batches:
         moved = {place + half: error for place, error in second_refused.items()}
         return np.concatenate([first, second]), first_refused | moved
 
-    def _works(self) -> bool:
+    def _works(self, retries: int | None) -> bool:
         """Whether the endpoint embeds a harmless text now: then it was the batch that it refused."""
         try:
-            self._sender.send(CANARIES[:1], self._profile.form, retries=0, urgent=True)
+            self._sender.send(CANARIES[:1], self._profile.form, retries=retries, urgent=True)
         except RequestFailed:
             return False
         return True

@@ -34,7 +34,7 @@ class EmbeddingCache(Protocol):
 
 def key_of(space_id: str, text: str) -> bytes:
     """The key of a text in an embedding space, 32 bytes."""
-    return hashlib.sha256(space_id.encode() + b"\x00" + text.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(space_id.encode() + b"\x00" + text.encode()).digest()
 
 
 def id_of(space: EmbeddingSpace) -> str:

@@ -100,7 +100,7 @@ class Embedder:
 
     def embed_query(self, text: str) -> Vector:
         """The unit vector of a question, float32 (dimension,). Raises EndpointError."""
-        asked = self._settings.query_prefix + text
+        asked = _sendable(self._settings.query_prefix + text)
         _, batches = self._ready()
         known, keys = self._known([asked])
         if known[0] is not None:
@@ -114,6 +114,7 @@ class Embedder:
     def embed_documents(self, texts: Sequence[str]) -> EmbeddingBatch:
         """Unit vectors of passages (whose prefix they carry already). Raises EndpointError where none can be had."""
         profile, batches = self._ready()
+        texts = list(map(_sendable, texts))
         if self._cache is None and len(set(texts)) == len(texts):
             fresh, refused = batches.embed(texts)
             self._check_space(for_writing=True)
@@ -147,7 +148,7 @@ class Embedder:
     def _known(self, texts: Sequence[str]) -> tuple[list[Vector | None], list[bytes]]:
         """The vectors of texts that the cache has, and every text's key."""
         if self._cache is None:  # what is the same text must be told all the same
-            return [None] * len(texts), [text.encode("utf-8", "surrogatepass") for text in texts]
+            return [None] * len(texts), [text.encode() for text in texts]
         keys = [key_of(self._cache_space, text) for text in texts]
         dimension = self.space.dimension
         found = {key: vector for key, vector in self._cache.get(keys).items() if vector.shape == (dimension,)}
@@ -200,3 +201,8 @@ class Embedder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sendable(text: str) -> str:
+    """The text as it can be sent: halves of surrogate pairs, as broken PDFs have them, become question marks."""
+    return text.encode("utf-8", "replace").decode()

@@ -59,10 +59,11 @@ class Sender:
         retries: int | None = None,
         base_url: str | None = None,
         urgent: bool = False,
+        errors_are_final: bool = False,
     ) -> tuple[Vector, bool]:
         """Raw vectors, float32 (n, d), and whether they came in base64. Raises RequestFailed after the last attempt.
 
-        `urgent`: does not queue behind a bulk of requests.
+        `urgent`: does not queue behind a bulk of requests. `errors_are_final`: a 500 is not tried again.
         """
         others = 0 if base_url or retries is not None else len(self._settings.base_urls) - 1
         last = (self._settings.retries if retries is None else retries) + others
@@ -74,7 +75,8 @@ class Sender:
                 failure = failed.failure
                 if failure.overloaded and begun is not None:
                     self.pace.overloaded(begun)
-                if failure.remedy is not Remedy.WAIT or attempt == last or self._closing.is_set():
+                final = failure.remedy is not Remedy.WAIT or (errors_are_final and failure.status == 500)
+                if final or attempt == last or self._closing.is_set():
                     raise _said_how_often(failure, attempt) from None
             else:
                 if not urgent:

@@ -346,3 +346,27 @@ def test_no_secret_and_no_text_in_messages_and_logs(running: ExitStack, caplog: 
     assert "POST" in caplog.text
     for secret in ("sk-very-secret", "token-very-secret", "confidential report"):
         assert secret not in shown
+
+
+def test_a_busy_server_is_waited_for_also_while_a_batch_is_divided(running: ExitStack) -> None:
+    """A 429 in the middle of the search for a bad text says nothing against the texts of that part."""
+    sent = [0]
+
+    def busy_at_times(request: Request) -> Answer | None:
+        sent[0] += 1
+        return Answer(429, {}) if sent[0] % 3 == 0 else None
+
+    url = running.enter_context(serve(HashServer(poison="poison", before=busy_at_times)))
+    embedder = running.enter_context(Embedder(settings_for(url)))
+    texts = [f"text {number}" for number in range(32)]
+    texts[9] = "poison"
+    assert set(embedder.embed_documents(texts).failures) == {9}
+
+
+def test_half_of_a_surrogate_pair_is_sent_as_a_question_mark(running: ExitStack) -> None:
+    """Broken PDFs have them; JSON in UTF-8 cannot."""
+    server = HashServer()
+    embedder = running.enter_context(Embedder(settings_for(running.enter_context(serve(server)))))
+    assert not embedder.embed_documents(["one", "half a pair: \ud83e", "three"]).failures
+    embedder.embed_query("half \ud83e")
+    assert {"half a pair: ?", "half ?"} <= set(server.texts)
