@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 LOOKUP_BATCH = 500
 BUSY_SECONDS = 10.0
-# Once full, the entries used longest ago go until it is this full, so that it is rarely full.
-KEPT_SHARE = 0.8
+# Once full, each write drops twice as many as it brings, and at most so many: no other process waits for long.
+MOST_DROPPED = 5000
+ROW_BYTES = 150  # what a row takes beside its vector, index entries included
 # An entry's time of use is written at most once in this many seconds: reading must not become writing.
 TOUCH_SECONDS = 3600.0
 
@@ -99,7 +100,7 @@ class DiskCache:
                     connection.executemany(
                         "INSERT OR REPLACE INTO vectors (key, vector, used_at) VALUES (?, ?, ?)", rows
                     )
-                self._evict(connection)
+                self._evict(connection, rows)
             except (sqlite3.Error, OSError) as error:
                 self._give_up(error)
 
@@ -120,18 +121,18 @@ class DiskCache:
                 self._connection.execute(statement)
         return self._connection
 
-    def _evict(self, connection: sqlite3.Connection) -> None:
+    def _evict(self, connection: sqlite3.Connection, written: Sequence[tuple[bytes, bytes, float]]) -> None:
+        """Drops the entries used longest ago, as many as are too many, if the file is larger than it may be."""
         [pages], [page_size] = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
         [free] = connection.execute("PRAGMA freelist_count").fetchone()
-        used = (pages - free) * page_size
-        if used <= self._max_bytes:
+        surplus = (pages - free) * page_size - self._max_bytes
+        if surplus <= 0:
             return
-        surplus = 1 - KEPT_SHARE * self._max_bytes / used
+        too_many = surplus // (len(written[0][1]) + ROW_BYTES)
+        drop = min(MOST_DROPPED, max(2 * len(written), too_many))
         with connection:
             connection.execute(
-                "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY used_at, id LIMIT"
-                " (SELECT max(1, CAST(count(*) * ? AS INTEGER)) FROM vectors))",
-                (surplus,),
+                "DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY used_at, id LIMIT ?)", (drop,)
             )
 
     def _give_up(self, error: Exception) -> None:

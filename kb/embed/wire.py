@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,8 @@ except ImportError:
     fast_loads = None  # type: ignore[assignment]
 
 __all__ = ["Exchange", "WireClient", "bare_url", "headers_of", "recording", "secrets_of"]
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 30.0  # shorter than the 60-75 s after which load balancers drop an idle connection
 
@@ -158,6 +161,11 @@ class WireClient(httpx.Client):
                 self.request(method, url, json=json, timeout=timeout)
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 exchange.failure = error
+        came_back = exchange.status or type(exchange.failure).__name__
+        size = len(exchange.body)
+        logger.debug(
+            "%s %s received=%d B time=%.3f s status=%s", method, bare_url(url), size, exchange.seconds, came_back
+        )
         return exchange
 
 

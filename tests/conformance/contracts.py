@@ -5,6 +5,7 @@ TEI's is written after its router's source (router/src/http/server.rs, 1.9): rou
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class TeiContract(HashServer):
     max_input_length: int = 64
     most_texts: int | None = 32
     max_concurrent: int = 512  # counted in texts, as TEI does
+    payload_limit: int = 2_000_000  # bytes
     backend_dies_on: str = "backend failure"
 
     def other(self, request: Request) -> Answer:
@@ -91,6 +93,8 @@ class TeiContract(HashServer):
     def refusal(self, request: Request) -> Answer | None:
         if "encoding_format" in request.body and request.body["encoding_format"] not in ("float", "base64"):
             return Answer(422, b"Failed to deserialize the JSON body", {"Content-Type": "text/plain"})
+        if len(json.dumps(request.body)) > self.payload_limit:
+            return Answer(413, b"length limit exceeded", {"Content-Type": "text/plain"})
         texts = request.texts
         if not texts:
             return self.error(400, "`inputs` cannot be empty", "Empty")

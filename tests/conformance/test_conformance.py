@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import pytest
 
 from kb.config import EmbedderSettings, Settings
 from kb.embed import Embedder, EmbeddingSpace
-from kb.errors import EndpointModelError
+from kb.errors import EndpointConnectionError, EndpointModelError
 from kb.health import diagnose
 from tests.conformance.contracts import TeiContract, guide_service
 from tests.embed.servers import closed_port, serve
@@ -66,24 +67,27 @@ class Server:
 @contextmanager
 def started(command: list[str], url: str, **environment: str) -> Iterator[None]:
     """A server program, until the end of the block; ready when /health answers 200."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not _is_healthy(url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    state = f"ended with status {process.returncode}" if process.returncode else "is not ready"
+                    pytest.fail(f"{command} {state}:\n{log.read()[-2000:]}")
+                time.sleep(0.2)
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _is_healthy(url: str) -> bool:
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            assert process.poll() is None, f"{command[0]} ended with status {process.returncode}"
-            assert time.monotonic() < deadline, f"{command[0]} is not ready after {START_SECONDS:.0f} s"
-            time.sleep(0.2)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
+        return httpx.get(f"{url}/health", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager
@@ -228,6 +232,33 @@ def test_tei_refuses_one_text_and_embeds_the_others() -> None:
         4: "it answers 422",
         5: "it answers 424",
     }
+
+
+def test_tei_with_too_few_permits_for_a_batch_is_a_connection_error_that_says_so() -> None:
+    """It counts texts, not requests: with --max-concurrent-requests under the batch size it refuses for ever."""
+    contract = TeiContract(max_concurrent=8)
+    with (
+        serve(contract) as url,
+        Embedder(Server(url, "TEI", "hash", 64).settings(backoff_factor=0.01)) as embedder,
+        pytest.raises(EndpointConnectionError, match=r"429: Model is overloaded.*lower embedder.concurrency"),
+    ):
+        embedder.embed_documents(TEXTS)
+
+
+def test_tei_that_is_overloaded_for_a_while_is_waited_for() -> None:
+    contract = TeiContract()
+    busy = iter([contract.error(429, "Model is overloaded", "Overloaded")] * 2)
+    with serve(contract) as url, Embedder(Server(url, "TEI", "hash", 64).settings(backoff_factor=0.01)) as embedder:
+        assert embedder.space
+        contract.before = lambda _: next(busy, None)
+        assert not embedder.embed_documents(TEXTS).failures
+        assert embedder.usage.retries == 2
+
+
+def test_teis_payload_limit_is_met_by_smaller_batches() -> None:
+    contract = TeiContract(payload_limit=1000)
+    with serve(contract) as url, Embedder(Server(url, "TEI", "hash", 64).settings()) as embedder:
+        assert not embedder.embed_documents(TEXTS).failures
 
 
 def test_text_generation_inference_is_told_from_tei() -> None:

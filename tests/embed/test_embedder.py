@@ -177,6 +177,7 @@ def test_closing_ends_the_wait_for_a_retry(running: ExitStack) -> None:
 def test_debug_logging_shows_each_request(running: ExitStack, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "kb.embed")
     started(running, HashServer()).embed_query("why?")
+    assert any(message.startswith("GET http://127.0.0.1") and "/v1/models" in message for message in caplog.messages)
     line = caplog.messages[-1]
     for part in (
         "POST http://127.0.0.1",

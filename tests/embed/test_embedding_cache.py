@@ -166,6 +166,31 @@ def test_the_file_stays_within_its_bounds(tmp_path: Path) -> None:
     assert (tmp_path / "cache.sqlite").stat().st_size < 500_000
 
 
+def test_a_bound_that_was_lowered_is_reached_step_by_step(tmp_path: Path) -> None:
+    def fill(max_bytes: int, start: int) -> int:
+        cache = DiskCache(tmp_path / "cache.sqlite", max_bytes=max_bytes)
+        for number in range(start, start + 500, 50):
+            cache.put({key_of("s", str(n)): vector_of(str(n), 384) for n in range(number, number + 50)})
+        kept = len(cache.get([key_of("s", str(n)) for n in range(start + 500)]))
+        cache.close()
+        return kept
+
+    assert fill(10**9, 0) == 500
+    assert 50 <= fill(200_000, 500) < 150
+
+
+def test_what_is_used_stays_and_what_is_not_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kb.embed.disk_cache.TOUCH_SECONDS", 0.0)
+    cache = DiskCache(tmp_path / "cache.sqlite", max_bytes=300_000)
+    used, unused = key_of("s", "used"), key_of("s", "unused")
+    cache.put({used: vector_of("used", 384), unused: vector_of("unused", 384)})
+    for start in range(0, 600, 20):
+        cache.put({key_of("s", str(n)): vector_of(str(n), 384) for n in range(start, start + 20)})
+        cache.get([used])
+    assert set(cache.get([used, unused])) == {used}
+    cache.close()
+
+
 def test_a_damaged_file_costs_a_warning(running: ExitStack, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "embeddings.sqlite").write_bytes(b"no database at all, but long enough to be looked at " * 100)
     batch, hits, _ = embed(running, HashServer(), CacheSettings(), tmp_path)
