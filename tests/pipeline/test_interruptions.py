@@ -17,7 +17,6 @@ from making import make_pdf, write_config
 
 from kb import KnowledgeBase
 from kb.bundled import bundled_server
-from kb.errors import KnowledgeBaseError
 from kb.report import Outcome
 
 DOCUMENTS = 12
@@ -162,10 +161,3 @@ def test_two_ingests_at_once_end_as_one_after_the_other(
         reports.append(json.loads(output))
     assert sorted(report["added"] for report in reports) == [0, DOCUMENTS]
     assert the_same(config, undisturbed)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_store_is_a_clear_error(papers: Path, tmp_path: Path, endpoint: str) -> None:
-    (tmp_path / "data").mkdir(mode=0o500)
-    with KnowledgeBase.open(write_config(tmp_path, endpoint)) as knowledge_base, pytest.raises(KnowledgeBaseError):
-        knowledge_base.ingest(papers)
