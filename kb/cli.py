@@ -183,6 +183,7 @@ def status(list_documents: bool, list_runs: bool, config: str | None, changes: t
     click.echo(f"pages      {numbers.pages}")
     click.echo(f"chunks     {numbers.chunks} ({numbers.bytes / 1e6:.1f} MB, vector index: {numbers.vector_index})")
     click.echo(f"model      {state.model or 'none yet'}" + (f", {state.dimension} dimensions" if state.model else ""))
+    click.echo(f"cache      {state.cache_use}")
     for run in runs:
         click.echo(f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC  exit {run.exit_status}  {run.summary}")
     for document in documents.values():

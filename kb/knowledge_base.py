@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -116,11 +117,13 @@ class KnowledgeBase:
         """What the collection holds; asks nothing of the endpoint."""
         known = space_of(self.store)
         documents = self.store.documents().values()
+        latest = self.store.runs(1)
         return Status(
             store=self.store.uri,
             statistics=self.store.statistics(),
             model=known.model if known else "",
             dimension=known.dimension if known else 0,
+            embedding=json.loads(latest[0].report)["embedding"] if latest else {},
             incomplete=tuple(
                 document for document in documents if not document.status.has_text or document.pages_without_text
             ),

@@ -59,7 +59,14 @@ class Status:
     statistics: Statistics
     model: str
     dimension: int
+    embedding: dict[str, float]  # of the latest ingest: texts sent, cache hits and misses
     incomplete: tuple[Document, ...]  # documents that failed or of which some pages cannot be found
+
+    @property
+    def cache_use(self) -> str:
+        """How much of the latest ingest the embedding cache spared, for a person."""
+        hits, misses = self.embedding.get("cache_hits", 0), self.embedding.get("cache_misses", 0)
+        return f"{hits:.0f} of {hits + misses:.0f} passages of the latest ingest" if hits + misses else "not used yet"
 
     def to_dict(self) -> dict[str, Any]:
         """The status as `kb status --json` prints it."""
@@ -72,7 +79,7 @@ class Status:
             }
             for document in self.incomplete
         ]
-        space = {"model": self.model, "dimension": self.dimension}
+        space = {"model": self.model, "dimension": self.dimension, "embedding": self.embedding}
         return {"store": self.store, **asdict(self.statistics), **space, "incomplete": incomplete}
 
     def _repr_html_(self) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,3 +282,38 @@ def test_remove_forgets_a_document_and_says_which(knowledge_base: KnowledgeBase,
     assert knowledge_base.remove("travel.pdf") == [str(papers / "travel.pdf")]
     assert {Path(hit.document).name for hit in knowledge_base.search("travel")} == {"annual.pdf"}
     assert (papers / "travel.pdf").exists()
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("needs redis-server of the Debian package redis-server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_second_machine_with_the_same_redis_sends_nothing(
+    papers: Path, tmp_path: Path, endpoint: str, redis_url: str
+) -> None:
+    for machine, sent in (("first", True), ("second", False)):
+        config = write_config(tmp_path / machine, endpoint)
+        command = [sys.executable, "-m", "kb", "ingest", str(papers), "--json", "--config", str(config)]
+        done = subprocess.run(
+            [*command, "--set", f"cache.url={redis_url}"], capture_output=True, text=True, timeout=120, check=True
+        )
+        embedding = json.loads(done.stdout)["embedding"]
+        assert (embedding["cache_misses"] == 3) is sent
+        assert (embedding["cache_hits"] == 3) is not sent
