@@ -284,6 +284,11 @@ def test_remove_forgets_a_document_and_says_which(knowledge_base: KnowledgeBase,
     assert (papers / "travel.pdf").exists()
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     program = shutil.which("redis-server")
@@ -296,7 +301,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+        while not listens(port) and time.monotonic() < deadline:
             time.sleep(0.05)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
@@ -304,7 +309,6 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         process.wait(20)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_second_machine_with_the_same_redis_sends_nothing(
     papers: Path, tmp_path: Path, endpoint: str, redis_url: str
 ) -> None:
