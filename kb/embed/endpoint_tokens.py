@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kb.config import EmbedderSettings
-from kb.embed.failures import failure_of
+from kb.embed.sender import Sender
 from kb.embed.tokens import AskEndpoint
-from kb.embed.wire import Exchange, WireClient
-from kb.errors import EndpointError, EndpointModelError
+from kb.embed.wire import Exchange
+from kb.errors import EndpointModelError
 
 __all__ = ["asker_of"]
 
 TEXTS_A_REQUEST = 32  # TEI's limit
 
 
-def asker_of(kind: str, settings: EmbedderSettings, wire: WireClient, root: str) -> AskEndpoint | None:
+def asker_of(kind: str, settings: EmbedderSettings, sender: Sender) -> AskEndpoint | None:
     """A function from texts to their numbers of tokens, specials included; None for a server without the route."""
     forms: dict[str, tuple[int, Callable[[Sequence[str]], Any], Callable[[Any], list[int]]]] = {
         "TEI": (TEXTS_A_REQUEST, lambda texts: {"inputs": list(texts), "add_special_tokens": True}, _lengths),
@@ -36,23 +36,19 @@ def asker_of(kind: str, settings: EmbedderSettings, wire: WireClient, root: str)
         counts: list[int] = []
         for start in range(0, len(texts), most):
             part = texts[start : start + most]
-            exchange = wire.ask("POST", f"{root}/tokenize", json=body_of(part), timeout=settings.timeout)
-            counts += _counts(exchange, part, counts_in, settings)
+            exchange = sender.ask("/tokenize", body_of(part), part)
+            counts += _counts(exchange, len(part), counts_in)
         return counts
 
     return ask
 
 
-def _counts(
-    exchange: Exchange, texts: Sequence[str], counts_in: Callable[[Any], list[int]], settings: EmbedderSettings
-) -> list[int]:
-    if exchange.status != 200:
-        raise failure_of(exchange, EndpointError("no answer"), settings, texts).error
+def _counts(exchange: Exchange, expected: int, counts_in: Callable[[Any], list[int]]) -> list[int]:
     try:
         counts = counts_in(json.loads(exchange.body))
     except (ValueError, KeyError, TypeError):
         counts = []
-    if len(counts) != len(texts):
+    if len(counts) != expected:
         raise EndpointModelError(
             "the answer has no token counts", where=f"POST {exchange.url}", fix="Set embedder.tokenizer instead."
         )

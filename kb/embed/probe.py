@@ -43,8 +43,7 @@ def probe(settings: EmbedderSettings, sender: Sender, known: Traits | None = Non
             traits = _traits(settings, sender, url, taken, vectors)
     _must_agree(spaces)
     assert traits is not None
-    first, space = next(iter(spaces.items()))
-    return EndpointProfile(space, _tokenizer(settings, sender, first, traits), traits)
+    return EndpointProfile(next(iter(spaces.values())), _tokenizer(settings, sender, traits), traits)
 
 
 def spaces_at(settings: EmbedderSettings, sender: Sender, form: Form) -> dict[str, EmbeddingSpace]:
@@ -203,11 +202,11 @@ def max_tokens_of(settings: EmbedderSettings, server: Server) -> tuple[int, str]
     return DEFAULT_MAX_TOKENS, ASSUMED
 
 
-def _tokenizer(settings: EmbedderSettings, sender: Sender, base_url: str, traits: Traits) -> TokenCounter:
+def _tokenizer(settings: EmbedderSettings, sender: Sender, traits: Traits) -> TokenCounter:
     tokenizer, source = find_tokenizer(settings)
     if tokenizer is not None:
         return TokenCounter(traits.max_tokens, tokenizer, source)
-    ask = asker_of(traits.tokenize, settings, sender.wire, root_of(base_url))
+    ask = asker_of(traits.tokenize, settings, sender)
     if ask is not None:
         return TokenCounter(traits.max_tokens, None, f"the endpoint's /tokenize ({traits.tokenize})", ask)
     return TokenCounter(traits.max_tokens, None, "an estimate by letters")

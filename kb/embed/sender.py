@@ -8,11 +8,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kb.config import EmbedderSettings
 from kb.embed.answers import came_as_base64, items_of, tokens_of, vectors_of
 from kb.embed.failures import Failure, Remedy, RequestFailed, bad_answer, failure_of
 from kb.embed.pace import Pace
+from kb.embed.recognise import root_of
 from kb.embed.results import EmbedderUsage
 from kb.embed.route import Route
 from kb.embed.wire import Exchange, WireClient, headers_of, recording
@@ -82,12 +84,35 @@ class Sender:
                 if not urgent:
                     self.pace.answered(len(texts))
                 return answer
-            self.count(retries=1)
-            # Another endpoint of the fleet is asked at once; the Router has put the failing one aside.
-            wait = 0.0 if attempt < others else self._wait_before(attempt - others + 1, failure)
-            logger.debug("attempt %d failed: %s Next in %.1f s.", attempt + 1, failure.error, wait)
-            self._closing.wait(wait)
+            self._wait(failure, attempt, others)
         raise AssertionError("the loop returns or raises")
+
+    def ask(self, path: str, body: Any, texts: Sequence[str]) -> Exchange:
+        """A POST beside the embeddings, of any endpoint and as patient as they; `texts` are not repeated in messages.
+
+        `path` lies beside /v1. Raises EndpointError.
+        """
+        urls = self._settings.base_urls
+        others = len(urls) - 1
+        last = self._settings.retries + others
+        for attempt in range(last + 1):
+            url = root_of(urls[attempt % len(urls)]) + path
+            exchange = self.wire.ask("POST", url, json=body, timeout=self._settings.timeout)
+            if exchange.status == 200:
+                break
+            failure = failure_of(exchange, ValueError("no answer"), self._settings, texts)
+            if failure.remedy is not Remedy.WAIT or attempt == last or self._closing.is_set():
+                raise _said_how_often(failure, attempt).failure.error
+            self._wait(failure, attempt, others)
+        return exchange
+
+    def _wait(self, failure: Failure, attempt: int, others: int) -> None:
+        """Waits after an attempt, from 0, that failed."""
+        self.count(retries=1)
+        # Another endpoint of the fleet is asked at once; the Router has put the failing one aside.
+        seconds = 0.0 if attempt < others else self._wait_before(attempt - others + 1, failure)
+        logger.debug("attempt %d failed: %s Next in %.1f s.", attempt + 1, failure.error, seconds)
+        self._closing.wait(seconds)
 
     def _wait_before(self, retry: int, failure: Failure) -> float:
         if failure.retry_after is not None:

@@ -10,7 +10,7 @@ import pytest
 from kb.config import EmbedderSettings
 from kb.embed import Embedder, TokenCounter
 from kb.embed.tokens import PACKAGES, estimate, find_tokenizer, local_max_tokens
-from kb.errors import ConfigurationError
+from kb.errors import ConfigurationError, EndpointConnectionError
 from tests.embed.opening import settings_for
 from tests.embed.servers import Answer, HashServer, Request, serve
 
@@ -68,15 +68,43 @@ def test_a_bad_path_is_a_configuration_error(tmp_path: Path) -> None:
         find_tokenizer(EmbedderSettings(tokenizer=str(bad)))
 
 
-def test_an_endpoint_that_counts_is_asked(running: ExitStack) -> None:
-    class Vllm(HashServer):
-        def other(self, request: Request) -> Answer:
-            if request.path == "/v1/models":
-                return Answer(body={"data": [{"id": "hash", "owned_by": "vllm", "max_model_len": 512}]})
-            if request.path == "/tokenize":
-                return Answer(body={"count": len(request.body["prompt"].split()) + 2, "max_model_len": 512})
-            return Answer(404, {})
+class Vllm(HashServer):
+    """Counts words as tokens; the first `busy` questions are answered 503."""
 
+    busy = 0
+
+    def other(self, request: Request) -> Answer:
+        if request.path == "/v1/models":
+            return Answer(body={"data": [{"id": "hash", "owned_by": "vllm", "max_model_len": 512}]})
+        if request.path != "/tokenize":
+            return Answer(404, {})
+        self.busy -= 1
+        if self.busy >= 0:
+            return Answer(503, {})
+        return Answer(body={"count": len(request.body["prompt"].split()) + 2, "max_model_len": 512})
+
+
+def test_a_busy_endpoint_is_waited_for_when_it_counts(running: ExitStack) -> None:
+    server = Vllm()
+    embedder = running.enter_context(Embedder(settings_for(running.enter_context(serve(server)))))
+    counter = embedder.tokenizer
+    server.busy = 2
+    assert counter.count(["one two"]) == [4]
+    server.busy = 3
+    with pytest.raises(EndpointConnectionError, match=r"/tokenize: it answers 503.*3 attempts"):
+        counter.count(["one two"])
+
+
+def test_another_endpoint_counts_where_one_is_broken(running: ExitStack) -> None:
+    broken = Vllm()
+    urls = [running.enter_context(serve(server)) for server in (broken, Vllm())]
+    embedder = running.enter_context(Embedder(settings_for(*urls, backoff_factor=60)))
+    counter = embedder.tokenizer
+    broken.busy = 1000
+    assert counter.count(["one two"]) == [4]
+
+
+def test_an_endpoint_that_counts_is_asked(running: ExitStack) -> None:
     url = running.enter_context(serve(Vllm()))
     embedder = running.enter_context(Embedder(settings_for(url)))
     assert embedder.tokenizer.exact
