@@ -7,8 +7,13 @@ from server.config import parse_arguments
 
 if __name__ == "__main__":
     config = parse_arguments()
+    # Read once, when torch and the tokenizers are imported. Threads that spin while they wait for each other keep the
+    # event loop off its core, and stop the model altogether where the machine has other work; texts are tokenised by
+    # several requests at once, so that one need not be spread over threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if config.threads:
-        os.environ["OMP_NUM_THREADS"] = str(config.threads)  # read once, when torch is imported
+        os.environ["OMP_NUM_THREADS"] = str(config.threads)
     from server.app import run
 
     status = run(config)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access import Access
 from server.documentation import page, schema
@@ -37,6 +34,11 @@ class Endpoint:
     handler: Handler
     access: Access = Access.WORK
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """HEAD is asked of whatever can be got."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
 
 ENDPOINTS = (
     Endpoint("POST", ("/v1/embeddings", "/embeddings"), embeddings),
@@ -52,18 +54,30 @@ ENDPOINTS = (
 )
 
 
-def make_app(serving: Serving) -> Starlette:
-    """The application over what is being served. Plain Starlette: a framework's checks would cost more per short
-    text than the model does, and what a request says is checked by hand for its errors' sake anyway."""
-    routes = [
-        Route(path, partial(_answer, serving, endpoint, path), methods=[endpoint.method])
+def make_app(serving: Serving) -> ASGIApp:
+    """The application over what is being served: plain ASGI, without middlewares and a router's patterns, which cost
+    more per short text than reading the request and writing the answer do."""
+    handlers = {
+        (method, path): partial(_answer, serving, endpoint, path)
         for endpoint in ENDPOINTS
         for path in endpoint.paths
-    ]
+        for method in endpoint.methods
+    }
     described = schema((path, item.method, item.handler.__doc__ or "") for item in ENDPOINTS for path in item.paths)
-    routes.append(Route("/openapi.json", lambda _: json_response(described)))
-    routes.append(Route("/docs", lambda _: HTMLResponse(page(described))))
-    return Starlette(routes=routes, exception_handlers={HTTPException: partial(_no_route, serving)})
+    handlers["GET", "/openapi.json"] = partial(_fixed, json_response(described))
+    handlers["GET", "/docs"] = partial(_fixed, HTMLResponse(page(described)))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        handler = handlers.get((scope["method"], scope["path"]))
+        response = await (handler(request) if handler else _no_route(serving, request, handlers))
+        await response(scope, receive, send)
+
+    return app
+
+
+async def _fixed(response: Response, _: Request) -> Response:
+    return response
 
 
 async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Request) -> Response:
@@ -78,21 +92,26 @@ async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Requ
         serving.log_failure(path, error)
         response = error_response(failed())
     seconds = time.perf_counter() - started_at
-    request_id = serving.request_id(request.headers.get("x-request-id"))
-    response.headers["x-request-id"] = request_id
     if endpoint.access is Access.WORK:
         response.headers["server-timing"] = timings(request).header(seconds)
-    serving.note(path, response.status_code, seconds, request, request_id)
+    _note(serving, path, request, response, seconds)
     return response
 
 
-async def _no_route(serving: Serving, request: Request, error: Exception) -> Response:
+async def _no_route(serving: Serving, request: Request, routes: Iterable[tuple[str, str]]) -> Response:
     """Unknown routes and methods, in the same shape as every other error."""
-    assert isinstance(error, HTTPException)
-    headers: dict[str, Any] = dict(error.headers or {})
-    response = error_response(
-        RequestError(error.status_code, f"{error.detail}: {request.url.path[:100]}", headers=headers)
-    )
-    response.headers["x-request-id"] = serving.request_id(request.headers.get("x-request-id"))
-    serving.note("other", error.status_code, 0.0, request, response.headers["x-request-id"])
+    allowed = sorted(method for method, path in routes if path == request.url.path)
+    name = f"{request.method} {request.url.path[:100]}"
+    if allowed:
+        error = RequestError(405, f"Method not allowed: {name}.", headers={"Allow": ", ".join(allowed)})
+    else:
+        error = RequestError(404, f"Not found: {name}.")
+    response = error_response(error)
+    _note(serving, "other", request, response, 0.0)
     return response
+
+
+def _note(serving: Serving, path: str, request: Request, response: Response, seconds: float) -> None:
+    request_id = serving.request_id(request.headers.get("x-request-id"))
+    response.headers["x-request-id"] = request_id
+    serving.note(path, response.status_code, seconds, request, request_id)

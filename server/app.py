@@ -67,7 +67,16 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     print(f"Serving {names} at {url}/v1 (loading …)", flush=True)
     # Our own signal handling: uvicorn's would end the connections before the queue is drained.
     server = uvicorn.Server(
-        uvicorn.Config(make_app(serving), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=75)
+        uvicorn.Config(
+            make_app(serving),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=75,
+        )
     )
     serving_task = asyncio.create_task(server._serve([listener]))
     ending = asyncio.Event()

@@ -93,7 +93,7 @@ class Batcher:
 
     def __init__(self, forward: Forward, *, max_batch_tokens: int, metrics: Metrics, name: str) -> None:
         self._forward = forward
-        self._budget = max_batch_tokens
+        self.budget = max_batch_tokens
         self._metrics = metrics
         self._name = name
         self._ready = threading.Condition()
@@ -176,7 +176,7 @@ class Batcher:
         window: list[Item] = []
         tokens = 0
         for lane in lanes:
-            while lane and tokens < self._budget * SORT_WINDOW_BATCHES:
+            while lane and tokens < self.budget * SORT_WINDOW_BATCHES:
                 work, index = lane.popleft()
                 if work.future.done():  # nobody waits for it any more
                     self._leave([(work, index)])
@@ -224,7 +224,7 @@ class Batcher:
     def _fits(self, longest: int, texts: int, real: int) -> bool:
         """Whether texts of so many real tokens make a batch: within the budget, and with little padding."""
         padded = longest * texts
-        return padded <= self._budget and (padded <= MOST_PADDING * real or padded <= self._budget // 16)
+        return padded <= self.budget and (padded <= MOST_PADDING * real or padded <= self.budget // 4)
 
     def _embed_batch(self, batch: list[Item]) -> None:
         ids = [work.ids[index] for work, index in batch]
@@ -249,9 +249,9 @@ class Batcher:
             return list(self._forward(ids))
         except Exception as error:
             if _is_out_of_memory(error):
-                self._budget = max(self._budget // 2, 512)
+                self.budget = max(self.budget // 2, 512)
                 self._metrics.oom_retries.inc()
-                logger.warning("%s: out of memory, batches are now of %d tokens", self._name, self._budget)
+                logger.warning("%s: out of memory, batches are now of %d tokens", self._name, self.budget)
             if len(ids) == 1:
                 return [error]
             half = len(ids) // 2

@@ -50,7 +50,7 @@ class ServerConfig:
     attention: str | None
     compile: bool
     any_dimensions: bool
-    max_batch_tokens: int
+    max_batch_tokens: int | None
     max_texts: int
     max_body_bytes: int
     max_queued_tokens: int
@@ -89,7 +89,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
         attention=given.attention,
         compile=given.compile,
         any_dimensions=given.any_dimensions,
-        max_batch_tokens=given.max_batch_tokens,
+        max_batch_tokens=getattr(given, "max_batch_tokens", None),
         max_texts=given.max_texts,
         max_body_bytes=int(given.max_body_mb * 1e6),
         max_queued_tokens=given.max_queued_tokens,
@@ -136,7 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--allow-pickle", action="store_true", help="load weights that are not safetensors; they can run code")
     add("--revision", help="commit or tag of a model from the hub")
     add("--any-dimensions", action="store_true", help="`dimensions` for models that do not declare Matryoshka sizes")
-    add("--max-batch-tokens", type=int, default=16_384, help="padded tokens of one batch")
+    add(
+        "--max-batch-tokens", type=int, default=argparse.SUPPRESS,
+        help="padded tokens of one batch (default: 4096 on CPUs, 16384 elsewhere)",
+    )  # fmt: skip
     add("--max-texts", type=int, default=2048, help="texts of one request")
     add("--max-body-mb", type=float, default=32.0, help="size of one request")
     add("--max-queued-tokens", type=int, default=4_000_000, help="tokens waiting; beyond it 429")

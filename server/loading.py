@@ -16,6 +16,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from server.config import ModelSource, ServerConfig
 from server.cross_encoder import CrossEncoderModel
 from server.model import EmbeddingModel
+from server.packing import pack
 from server.tokenizing import Encoded
 
 __all__ = ["Model", "devices", "load_model"]
@@ -146,6 +147,8 @@ def _lowered(
         return exact
     expected = exact.forward(_canaries(exact))
     _network(encoder).to(dtype)
+    if dtype is torch.bfloat16 and encoder.device.type == "cpu" and not config.compile:
+        pack(_network(encoder))
     lower = _model(source, encoder, dtype)
     same, difference = _compare(expected, lower.forward(_canaries(lower)))
     if same or config.dtype != "auto":

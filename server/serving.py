@@ -6,9 +6,9 @@ import asyncio
 import logging
 import math
 import os
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,6 +42,10 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
+# A batch that outgrows a CPU's cache takes longer for each text (all-MiniLM-L6-v2, 142 tokens, 2 cores: 9 ms of CPU in
+# batches of 16 to 24 texts, 12 to 20 ms in batches of 128), and questions wait for it; a GPU wants to be filled.
+CPU_BATCH_TOKENS = 4_096
+GPU_BATCH_TOKENS = 16_384
 TOKENIZING_THREADS = 2
 # Fewer characters than this are tokenised at once: handing them to a thread costs more than it saves.
 INLINE_CHARACTERS = 2_000
@@ -75,9 +79,8 @@ class Serving:
         self.is_loaded = True
 
     def _batcher(self, model: Model) -> Batcher:
-        return Batcher(
-            model.forward, max_batch_tokens=self.config.max_batch_tokens, metrics=self.metrics, name=model.name
-        )
+        budget = self.config.max_batch_tokens or (CPU_BATCH_TOKENS if model.device == "cpu" else GPU_BATCH_TOKENS)
+        return Batcher(model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name)
 
     @property
     def is_alive(self) -> bool:
@@ -194,7 +197,7 @@ class Serving:
             "server": "pdf-knowledge-base",
             "pid": os.getpid(),
             "models": [served.card for served in self.served_models()],
-            "max_batch_tokens": config.max_batch_tokens,
+            "max_batch_tokens": [batcher.budget for served in self.served_models() for batcher in served.batchers],
             "max_texts": config.max_texts,
             "max_body_bytes": config.max_body_bytes,
             "max_queued_tokens": config.max_queued_tokens,
@@ -223,7 +226,7 @@ class Serving:
 
     def request_id(self, given: str | None) -> str:
         """The client's own request id where it is a plain one, else a new one."""
-        return given if given and re.fullmatch(r"[\w.:-]{1,128}", given) else uuid.uuid4().hex
+        return given if given and re.fullmatch(r"[\w.:-]{1,128}", given) else f"{random.getrandbits(128):032x}"
 
     def log_failure(self, route: str, error: Exception) -> None:
         """Writes down a failure that is the server's own."""
