@@ -24,8 +24,15 @@ def _pydantic_may_warn() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def litellm() -> Any:
-    return load_litellm()
+def litellm() -> Iterator[Any]:
+    """The module; the clients that it keeps for itself are closed in the end."""
+    module = load_litellm()
+    yield module
+    clients = module.in_memory_llm_clients_cache.cache_dict
+    for client in [*clients.values()]:
+        if type(client).__name__ in ("HTTPHandler", "OpenAI"):  # not the asynchronous ones, which were not used
+            client.close()
+    clients.clear()
 
 
 def call(litellm: Any, url: str, route: str = "hosted_vllm", **options: Any) -> Any:
