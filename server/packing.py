@@ -30,7 +30,10 @@ class PackedLinear(torch.nn.Module):
 
 
 def pack(network: torch.nn.Module) -> None:
-    """Packs every linear layer, in place. Raises AttributeError where this torch has not the operators for it."""
+    """Packs every linear layer, in place, where this torch has the operators for it."""
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (available and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if type(child) is torch.nn.Linear:
