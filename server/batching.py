@@ -35,6 +35,10 @@ STARVING_SECONDS = 2.0
 SORT_WINDOW_BATCHES = 4
 # Padded tokens to real ones; small batches may have more, for a batch of its own costs more than its padding.
 MOST_PADDING = 1.15
+# Clients that were just answered often ask again at once. For so much of the last forward pass they are waited for,
+# unless a batch is full: one batch of all costs less than two by turns (all-MiniLM-L6-v2 on 2 cores, 32 clients with a
+# short text each: 977 texts/s instead of 684). Bulk requests gain nothing by it: each is a batch, or much of one.
+PATIENCE = 0.5
 # For the first estimates of waiting time, before anything was measured.
 FIRST_TOKENS_PER_SECOND = 2_000.0
 
@@ -101,6 +105,9 @@ class Batcher:
         self._bulk: deque[Item] = deque()
         self._bulk_was_first = False
         self._closing = False
+        self._wanted = 1  # texts in the queue that are worth waking up for
+        self._expected = 1  # texts that were there when the last batch ran: its own, and those in the queue
+        self._patient_until = 0.0
         self.tokens_per_second = FIRST_TOKENS_PER_SECOND
         self.queued_tokens = 0
         self.queued_requests = 0
@@ -120,7 +127,8 @@ class Batcher:
             (self._interactive if work.interactive else self._bulk).extend(items)
             self.queued_tokens += work.tokens
             self.queued_requests += 1
-            self._ready.notify()
+            if self._is_worth_running:
+                self._ready.notify()
         return work.future
 
     @property
@@ -159,13 +167,28 @@ class Batcher:
         """What to run next, waiting for it; None when closing and nothing is left."""
         while True:
             with self._ready:
-                while not (self._interactive or self._bulk):
-                    if self._closing:
-                        return None
-                    self._ready.wait()
+                self._wait_for_texts()
+                if not (self._interactive or self._bulk):
+                    return None
                 batch = self._take()
             if batch:
                 return batch
+
+    def _wait_for_texts(self) -> None:
+        """Until there is something to run or the end has come; a little longer for as many texts as there were."""
+        self._wanted = self._expected
+        while not (self._closing or self._is_worth_running):
+            seconds = self._patient_until - time.monotonic()
+            if seconds > 0:
+                self._ready.wait(seconds)
+            elif self._wanted > 1:
+                self._wanted = 1
+            else:
+                self._ready.wait()
+
+    @property
+    def _is_worth_running(self) -> bool:
+        return len(self._interactive) + len(self._bulk) >= self._wanted or self.queued_tokens >= self.budget
 
     def _take(self) -> list[Item]:
         """Texts up to the budget of padded tokens, the longest together; abandoned ones are dropped on the way."""
@@ -240,6 +263,9 @@ class Batcher:
         for work in works:
             work.timings.forward += seconds
         self.tokens_per_second += 0.2 * (real / max(seconds, 1e-6) - self.tokens_per_second)
+        is_small = batch[0][0].interactive and not self._bulk
+        self._expected = len(batch) + len(self._interactive) if is_small else 1
+        self._patient_until = time.monotonic() + PATIENCE * seconds
         self._deliver(batch, vectors)  # before the metrics: somebody waits for it
         self._metrics.observe_batch(len(ids), real, padded, seconds)
 

@@ -197,3 +197,34 @@ def test_closing_finishes_what_is_queued(model: Model) -> None:
         return await waiting
 
     assert np.array_equal(asyncio.run(ask()), expected(texts(*[100] * 20)))
+
+
+def test_clients_that_ask_again_at_once_share_a_batch() -> None:
+    model = Model(seconds=0.05)
+    batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test")
+
+    async def client(late: float) -> None:
+        await asyncio.sleep(late)
+        for _ in range(6):
+            await batcher.submit(texts(8))
+
+    async def ask() -> None:
+        await asyncio.gather(*(client(late) for late in (0, 0, 0, 0.02, 0.02, 0.02)))
+
+    asyncio.run(ask())
+    batcher.close()
+    assert sorted(map(len, model.batches))[-3:] == [6, 6, 6]  # not three and three by turns
+
+
+def test_nobody_waits_long_for_clients_that_do_not_come_back() -> None:
+    model = Model(seconds=0.05)
+    batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test")
+
+    async def ask() -> float:
+        await asyncio.gather(*(batcher.submit(texts(8)) for _ in range(6)))
+        started = time.monotonic()
+        await batcher.submit(texts(8))
+        return time.monotonic() - started
+
+    assert asyncio.run(ask()) < 1
+    batcher.close()
