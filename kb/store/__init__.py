@@ -2,6 +2,7 @@
 
 from kb.store.filters import Filter, parse_date, parse_pages
 from kb.store.schemas import IngestedDocument
-from kb.store.store import Candidate, Run, Statistics, Store
+from kb.store.searching import Candidate
+from kb.store.store import Run, Statistics, Store
 
 __all__ = ["Candidate", "Filter", "IngestedDocument", "Run", "Statistics", "Store", "parse_date", "parse_pages"]

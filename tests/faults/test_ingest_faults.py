@@ -89,7 +89,7 @@ def test_nothing_wrong_is_written(fault: str, papers: Path, tmp_path: Path, runn
 
 def assert_right(knowledge_base: KnowledgeBase) -> int:
     """The number of passages stored, each with the vector of its text."""
-    table = knowledge_base.store._table("chunks")
+    table = knowledge_base.store._tables.get("chunks")
     rows = table.to_arrow().to_pylist() if table is not None else []
     for row in rows:
         np.testing.assert_allclose(row["vector"], vector_of(row["text"]), atol=1e-6)

@@ -46,7 +46,7 @@ def outcomes(report: IngestReport) -> dict[str, str]:
 
 def contents(knowledge_base: KnowledgeBase) -> set[tuple[str, str, int]]:
     """What the store holds: chunk id, text, page."""
-    rows = knowledge_base.store._table("chunks").to_arrow().to_pylist()  # type: ignore[union-attr]
+    rows = knowledge_base.store._tables.get("chunks").to_arrow().to_pylist()  # type: ignore[union-attr]
     assert len(rows) == len({row["chunk_id"] for row in rows})
     return {(row["chunk_id"], row["text"], row["page"]) for row in rows}
 
@@ -202,7 +202,7 @@ def pretend_it_was_another_model(knowledge_base: KnowledgeBase) -> None:
     """Turns every stored vector and the stored space by one place: what another model of that size would be."""
     space = knowledge_base.embedder.space
     turned = type(space)("another-model", space.dimension, np.roll(space.canaries, 1, axis=1))
-    rows = knowledge_base.store._table("chunks").to_arrow()  # type: ignore[union-attr]
+    rows = knowledge_base.store._tables.get("chunks").to_arrow()  # type: ignore[union-attr]
     vectors = np.roll(np.array(rows["vector"].to_pylist(), np.float32), 1, axis=1)
     [batch] = rows.drop(["vector"]).combine_chunks().to_batches()
     knowledge_base.store.replace_vectors([(batch, vectors)], dimension=space.dimension, space=turned.to_json())

@@ -38,7 +38,8 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(config: Path) -> tuple[Content, np.ndarray]:
     """Chunks by id with text, page and document, and their vectors in the order of ids: no orphan, nothing twice."""
     with KnowledgeBase.open(config) as knowledge_base:
-        rows = sorted(knowledge_base.store._table("chunks").to_arrow().to_pylist(), key=lambda row: row["chunk_id"])  # type: ignore[union-attr]
+        table = knowledge_base.store._tables.get("chunks")
+        rows = sorted(table.to_arrow().to_pylist(), key=lambda row: row["chunk_id"])  # type: ignore[union-attr]
         documents = {document.doc_id: path for path, document in knowledge_base.store.documents().items()}
     chunks = {row["chunk_id"]: (row["text"], row["page"], documents[row["doc_id"]]) for row in rows}
     assert len(chunks) == len(rows)
