@@ -5,6 +5,7 @@
     ├── SourceError               (FileNotFoundError) the PDFs that were asked for are not there
     ├── StoreError                (OSError)           the LanceDB store
     ├── QueryError                (ValueError)        a query, filter or questions file
+    ├── PageError                 (OSError)           a page that cannot be shown
     ├── IncompleteError                               some documents failed, and the scheduler asked to be told
     └── EndpointError                                 the four families of the guide
         ├── EndpointConnectionError      (ConnectionError)  "Connection error"
@@ -28,6 +29,7 @@ __all__ = [
     "EndpointTimeoutError",
     "IncompleteError",
     "KnowledgeBaseError",
+    "PageError",
     "QueryError",
     "SourceError",
     "StoreError",
@@ -95,6 +97,13 @@ class QueryError(KnowledgeBaseError, ValueError):
 
     action = "Failed to search"
     family = "Query error"
+
+
+class PageError(KnowledgeBaseError, OSError):
+    """A page that cannot be shown as a picture: its file is gone, locked, or has fewer pages by now."""
+
+    action = "Failed to show the page"
+    family = "Page error"
 
 
 class IncompleteError(KnowledgeBaseError):

@@ -44,11 +44,12 @@ def ingest(
     prune: bool = False,
     retry_failed: bool = False,
     draw: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> IngestReport:
     """Brings the collection up to date with the files. Unchanged files cost nothing; every document is whole or absent.
 
     Raises SourceError, EndpointError or StoreError where nothing could be done; the store is then as it was. Where
-    the endpoint fails later, what was committed stays, and the report says why it `stopped`.
+    the endpoint fails later, or `stop` says so, what was committed stays, and the report says why it `stopped`.
     """
     roots = list(paths)
     sources = find_sources(roots, settings.ingest)
@@ -59,7 +60,7 @@ def ingest(
 
     if not all(is_unchanged(source, known()) for source in sources):
         check_space(store, endpoint.space)  # before anything is written
-    run = _Run(settings, endpoint, extractor, store, recipe, draw, total=len(sources))
+    run = _Run(settings, endpoint, extractor, store, recipe, draw, stop, total=len(sources))
     with store.writing():
         store.sweep()
         run.bring_in(decide(sources, known()))
@@ -89,6 +90,7 @@ class _Run:
         store: Store,
         recipe: str,
         draw: Callable[[Progress], None],
+        stop: Callable[[], bool],
         *,
         total: int,
     ) -> None:
@@ -97,6 +99,7 @@ class _Run:
         self._recipe = recipe
         self._attempt = attempt_of(settings, recipe)
         self._draw = draw
+        self._stop = stop
         self._total = total
         self._clock = BusyClock()
         self._stages = Stages(settings, endpoint, extractor, recipe, self._clock)
@@ -113,8 +116,18 @@ class _Run:
         with ExitStack() as stack:
             extracted = stack.enter_context(overlapped(self._stages.extract(decisions), depth=4))
             chunked = stack.enter_context(overlapped(self._stages.chunk(extracted), depth=4))
-            embedded = stack.enter_context(overlapped(self._stages.embed(chunked), depth=2, tick=self._tick))
+            embedded = stack.enter_context(
+                overlapped(self._stages.embed(self._until_stop(chunked)), depth=2, tick=self._tick)
+            )
             self._commit(embedded)
+
+    def _until_stop(self, documents: Iterator[EmbeddedDocument]) -> Iterator[EmbeddedDocument]:
+        """What is being embedded when somebody says stop is finished and written; the rest is left for the next run."""
+        for document in documents:
+            if self._stop():
+                self.stopped = f"Stopped as asked. {GO_ON}"
+                return
+            yield document
 
     def _commit(self, windows: Iterator[list[EmbeddedDocument]]) -> None:
         held: list[IngestedDocument] = []
@@ -240,7 +253,7 @@ class _Run:
     def _tick(self) -> None:
         pages, passages = self._stages.pages_read, self._stages.passages_embedded
         detail = f"{pages:,} pages read, {passages:,} passages embedded"
-        self._draw(Progress(len(self._outcomes), self._total, "ingest", detail))
+        self._draw(Progress(len(self._outcomes), self._total, "ingest", detail, passages=passages))
 
     # --- the end of a run ----------------------------------------------------------------------------------------
 

@@ -19,15 +19,19 @@ from kb.errors import QueryError, SourceError, StoreError
 from kb.extract import ExtractionPool
 from kb.health import Check, diagnose
 from kb.ingest import ingest
+from kb.judgements import Judgements
 from kb.logs import configure_logging
 from kb.migrate import migrate
+from kb.page_view import PageView, view_page
+from kb.preview import IngestPreview, preview
 from kb.report import IngestReport
 from kb.results import SearchResult, Status
 from kb.search import search
+from kb.similar import more_like
 from kb.sources import within
 from kb.space import check_space, space_of
 from kb.store import Filter, Store, parse_date, parse_pages
-from kb.types import Progress, Vector
+from kb.types import Hit, Progress, Vector
 
 __all__ = ["KnowledgeBase"]
 
@@ -62,10 +66,12 @@ class KnowledgeBase:
         prune: bool = False,
         retry_failed: bool = False,
         draw: Callable[[Progress], None] = _no_drawing,
+        stop: Callable[[], bool] = lambda: False,
     ) -> IngestReport:
         """Brings the collection up to date with files and folders; `prune` also forgets vanished files under them.
 
-        Raises SourceError, EndpointError or StoreError where nothing could be done.
+        Once `stop` says so it ends between two documents. Raises SourceError, EndpointError or StoreError where
+        nothing could be done.
         """
         with ExtractionPool(self.settings.extraction) as extractor:
             return ingest(
@@ -77,7 +83,24 @@ class KnowledgeBase:
                 prune=prune,
                 retry_failed=retry_failed,
                 draw=draw,
+                stop=stop,
             )
+
+    def preview(self, *paths: str | os.PathLike[str], prune: bool = False, retry_failed: bool = False) -> IngestPreview:
+        """What an ingest of these files and folders would do. Raises as `ingest` does."""
+        return preview(
+            paths,
+            settings=self.settings,
+            endpoint=self.embedder,
+            store=self.store,
+            prune=prune,
+            retry_failed=retry_failed,
+        )
+
+    @property
+    def uploads(self) -> Path:
+        """Where files are kept that were given to a notebook: no collection can have this name."""
+        return (Path(self.settings.storage.uri) if self.store.is_local else Path.cwd()) / ".uploads"
 
     def search(
         self,
@@ -112,6 +135,29 @@ class KnowledgeBase:
         return SearchResult(
             query, search(self.store, query, embed_query=self._embed_query, settings=settings.search, where=where)
         )
+
+    def more_like(self, hit: Hit, *, k: int | None = None) -> SearchResult:
+        """The passages most similar to one that was found. Raises StoreError."""
+        return SearchResult(hit.text, more_like(self.store, hit, limit=k or self.settings.search.limit))
+
+    def view_page(self, hit: Hit, *, page: int | None = None) -> PageView:
+        """The hit's page, or another one of its document, as a picture with the passage marked. Raises PageError."""
+        return view_page(
+            hit, page or hit.page, documents=self.store.documents(), passwords=self.settings.extraction.passwords
+        )
+
+    def judgements(self, file: str | os.PathLike[str] | None = None) -> Judgements:
+        """Hits marked right or wrong: in this file, else in one beside the collection."""
+        folder = Path(self.settings.storage.uri) if self.store.is_local else Path.cwd()
+        return Judgements(Path(file) if file else folder / f"{self.settings.storage.collection}.questions.jsonl")
+
+    def warm_up(self) -> None:
+        """Finds out what the endpoint is and opens the tables, so that the next question need not wait for that.
+
+        Raises EndpointError or StoreError.
+        """
+        if self.store.exists:
+            self.search("warm", k=1)
 
     def status(self) -> Status:
         """What the collection holds; asks nothing of the endpoint."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kb.knowledge_base import KnowledgeBase
 from kb.report import IngestReport
-from kb.results import Answers
+from kb.results import Answers, SearchResult
 from kb.widgets import IngestPanel, SearchPanel, someone_is_there
 
-__all__ = ["ask", "finish", "ingest", "open_knowledge_base"]
+__all__ = ["ask", "export", "finish", "ingest", "open_knowledge_base"]
 
 
 def open_knowledge_base(config: str) -> KnowledgeBase:
@@ -35,11 +37,12 @@ def ask(
     after: str,
     before: str,
     title: str,
+    judgements: str,
     interactive: bool,
 ) -> Answers | SearchPanel:
     """Asks questions, one a line: by a panel, or at once."""
     if interactive and someone_is_there():
-        return SearchPanel(
+        panel = SearchPanel(
             knowledge_base,
             query=(_lines(query) or [""])[0],
             limit=limit,
@@ -49,7 +52,10 @@ def ask(
             after=after,
             before=before,
             title=title,
+            judgements=knowledge_base.judgements(judgements or None),
         )
+        panel.warm_up()
+        return panel
     return Answers(
         knowledge_base.search(
             question,
@@ -63,6 +69,17 @@ def ask(
         )
         for question in _lines(query) or [""]
     )
+
+
+def export(knowledge_base: KnowledgeBase, answers: Answers | SearchPanel, *, csv: str, bibtex: str) -> None:
+    """Writes the hits of all questions to files, where any is named. The panel has links of its own."""
+    if not isinstance(answers, Answers):
+        return
+    hits = SearchResult("", [hit for result in answers for hit in result])
+    if csv:
+        Path(csv).write_text(hits.to_csv(), "utf-8")
+    if bibtex:
+        Path(bibtex).write_text(hits.to_bibtex(knowledge_base.store.documents()), "utf-8")
 
 
 def finish(report: IngestReport | IngestPanel, *, fail_on_incomplete: bool) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kb.exports import to_bibtex, to_csv
 from kb.html import render
 from kb.store import Statistics
 from kb.types import Document, Hit
@@ -23,6 +24,14 @@ class SearchResult(list[Hit]):
     def to_dict(self) -> dict[str, Any]:
         """The result as `kb search --json` prints it; pages count from 1."""
         return {"query": self.query, "hits": [hit.to_dict() for hit in self]}
+
+    def to_csv(self) -> str:
+        """One line a hit, for a spreadsheet."""
+        return to_csv(self)
+
+    def to_bibtex(self, documents: Mapping[str, Document]) -> str:
+        """One entry a document, with the pages of its hits; `documents` are the collection's."""
+        return to_bibtex(self, documents)
 
     def _repr_html_(self) -> str:
         return render("hits.html", result=self)

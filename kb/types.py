@@ -169,6 +169,7 @@ class Hit:
     text: str
     also_in: tuple[str, ...] = ()  # other files with the same content
     channels: dict[str, int] = field(default_factory=dict)  # rank in each list that found it, counting from 1
+    marks: tuple[tuple[int, int], ...] = ()  # ranges of `text`: the sentences that matched
 
     @property
     def citation(self) -> str:
@@ -191,3 +192,4 @@ class Progress:
     total: int
     stage: str
     detail: str = ""
+    passages: int = 0  # embedded so far, for a rate

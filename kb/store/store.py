@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -145,6 +145,30 @@ class Store:
         with store_errors(self.uri):
             rows = table.search().where(f"page_id = {quoted_list([identity])}").limit(1).to_list()
         return str(rows[0]["text"]) if rows else ""
+
+    def rows(
+        self, name: str, columns: Sequence[str], where: Mapping[str, str | int], *, limit: int = 10_000
+    ) -> list[dict[str, Any]]:
+        """Rows of a table in which each of these columns has its value."""
+        table = self._tables.get(name)
+        if table is None:
+            return []
+        tests = [f"{key} = {value if isinstance(value, int) else quoted_list([value])}" for key, value in where.items()]
+        with store_errors(self.uri):
+            found: list[dict[str, Any]] = (
+                table.search().where(" AND ".join(tests)).select(list(columns)).limit(limit).to_list()
+            )
+        return found
+
+    def sample(self, columns: Sequence[str], count: int) -> pa.Table | None:
+        """About `count` chunks spread evenly over the table, the same ones each time; None where there are none."""
+        table = self._tables.get("chunks")
+        if table is None:
+            return None
+        with store_errors(self.uri):
+            total = table.count_rows()
+            offsets = [index * total // count for index in range(count)] if total > count else list(range(total))
+            return table.take_offsets(offsets).select(list(columns)).to_arrow() if offsets else None
 
     def runs(self, limit: int = 50) -> list[Run]:
         """The ledger, the latest run first."""

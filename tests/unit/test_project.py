@@ -14,10 +14,11 @@ from places import ROOT
 
 FLOORS = [
     {"types", "errors", "config", "config_file", "config_problems", "html", "overlap"},
-    {"extract", "chunk", "embed", "store", "sources"},
-    {"report", "plan", "space", "results", "bundled"},
+    {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
+    {"report", "plan", "space", "results", "bundled", "page_view"},
     {"pipeline", "search"},
-    {"ingest", "migrate", "health", "logs"},
+    {"ingest", "migrate", "health", "logs", "similar"},
+    {"preview"},
     {"knowledge_base"},
     {"progress", "widgets"},
     {"cli", "demo", "notebooks", "config_docs", "__init__"},

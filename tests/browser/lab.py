@@ -1,0 +1,103 @@
+"""JupyterLab (or Voila) as a process, and a notebook in it as a person sees it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+from places import ROOT
+from playwright.sync_api import Browser, Locator, Page
+
+START_SECONDS = 90
+RUN_MS = 90_000
+
+
+@contextmanager
+def serving(folder: Path, program: str, *options: str) -> Iterator[str]:
+    """The base URL of `jupyter lab` or `voila` with this folder as its home and as the place of its settings."""
+    log = folder / f"{program}.log"
+    home = {"HOME": str(folder), "JUPYTER_CONFIG_DIR": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython")}
+    environment = os.environ | home | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", program, "--no-browser", *options],
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # its kernels end with it
+        )
+    try:
+        yield _wait_for_url(process, log)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        found = re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/", log.read_text())
+        if found:
+            url = f"http://127.0.0.1:{found[1]}"
+            try:
+                with urlopen(f"{url}/api", timeout=2):
+                    return url
+            except OSError:
+                pass
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def install_notebooks(folder: Path, config: Path) -> None:
+    """The six notebooks in a folder, with their configuration where they look for it."""
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    (folder / "config").mkdir(exist_ok=True)
+    if config.is_file():
+        shutil.copy(config, folder / "config" / "pdf_knowledge.json")
+
+
+class Notebook:
+    """A notebook open in JupyterLab, all cells run."""
+
+    def __init__(self, browser: Browser, url: str, name: str, *, pictures: Path, theme: str = "light") -> None:
+        self.name, self._pictures, self._theme = name, pictures, theme
+        self.page: Page = browser.new_page(viewport={"width": 1000, "height": 900})
+        self.page.goto(f"{url}/lab/tree/notebooks/{name}.ipynb?reset")
+        self.page.wait_for_selector(".jp-Notebook", timeout=RUN_MS)
+        self.page.wait_for_selector("[data-status='idle']", timeout=RUN_MS)
+
+    def run_all(self) -> None:
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        self.page.wait_for_selector(".pdfkb-panel", timeout=RUN_MS)
+
+    @property
+    def panel(self) -> Locator:
+        return self.page.locator(".pdfkb-panel").first
+
+    def button(self, name: str) -> Locator:
+        return self.panel.get_by_role("button", name=name)
+
+    def picture(self, name: str) -> Path:
+        """A screenshot of the window, kept as an artefact."""
+        file = self._pictures / f"{self.name}-{name}-{self._theme}.png"
+        self.page.screenshot(path=file)
+        return file
+
+    def close(self) -> None:
+        self.page.close()
