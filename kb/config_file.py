@@ -10,7 +10,7 @@ from typing import Any
 
 from kb.errors import ConfigurationError
 
-__all__ = ["CONFIG_VARIABLE", "expand_variables", "find_file", "read_file"]
+__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "expand_variables", "find_file", "read_file"]
 
 CONFIG_VARIABLE = "PDF_KNOWLEDGE_CONFIG"
 DEFAULT_FILE = Path("config") / "pdf_knowledge.json"

@@ -16,6 +16,7 @@ from kb.config import Settings
 from kb.config_file import find_file
 from kb.embed import Embedder, open_cache
 from kb.errors import QueryError, SourceError, StoreError
+from kb.explain import DEPTH, Explanation, Finding, explain
 from kb.extract import ExtractionPool
 from kb.health import Check, diagnose
 from kb.ingest import ingest
@@ -31,6 +32,7 @@ from kb.similar import more_like
 from kb.sources import within
 from kb.space import check_space, space_of
 from kb.store import Filter, Store, parse_date, parse_pages
+from kb.trouble import collection_findings
 from kb.types import Hit, Progress, Vector
 
 __all__ = ["KnowledgeBase"]
@@ -145,6 +147,25 @@ class KnowledgeBase:
         return view_page(
             hit, page or hit.page, documents=self.store.documents(), passwords=self.settings.extraction.passwords
         )
+
+    def explain(self, query: str, *, document: str = "", page: int = 0) -> Explanation:
+        """What each list ranked for a question, and why a document or page that was expected was missed.
+
+        Raises QueryError, StoreError or EndpointError.
+        """
+        return explain(
+            self.store,
+            query,
+            self.search(query, k=DEPTH),
+            embed_query=self._embed_query,
+            candidates=self.settings.search.candidates,
+            document=document,
+            page=page,
+        )
+
+    def findings(self) -> list[Finding]:
+        """What is in the way of good answers, in the collection and its last ingest. Raises StoreError."""
+        return collection_findings(self.store)
 
     def judgements(self, file: str | os.PathLike[str] | None = None) -> Judgements:
         """Hits marked right or wrong: in this file, else in one beside the collection."""

@@ -2,19 +2,90 @@
 
 from __future__ import annotations
 
+import os
+import re
+from contextlib import ExitStack
+from getpass import getpass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from kb.bundled import bundled_server
+from kb.errors import ConfigurationError
 from kb.knowledge_base import KnowledgeBase
 from kb.report import IngestReport
 from kb.results import Answers, SearchResult
-from kb.widgets import IngestPanel, SearchPanel, someone_is_there
+from kb.setup import KINDS, Kind, SetupResult, configuration_file, write_configuration
+from kb.trouble import Troubleshooting
+from kb.widgets import IngestPanel, SearchPanel, SetupPanel, TroubleshootingPanel, can_be_asked, someone_is_there
 
-__all__ = ["ask", "export", "finish", "ingest", "open_knowledge_base"]
+__all__ = ["ask", "export", "finish", "finish_setup", "ingest", "open_knowledge_base", "set_up", "troubleshoot"]
 
 
 def open_knowledge_base(config: str) -> KnowledgeBase:
-    """The knowledge base of a configuration file; empty: the default one."""
-    return KnowledgeBase.open(config or None)
+    """The knowledge base of a configuration file; empty: the default one.
+
+    Each notebook is a process of its own: a person is asked for a key that its environment lacks, which no file keeps.
+    """
+    try:
+        return KnowledgeBase.open(config or None)
+    except ConfigurationError as error:
+        missing = re.search(r"environment variable (\w+) is not set", error.what)
+        if missing is None or not can_be_asked():
+            raise
+        os.environ[missing[1]] = getpass(f"{missing[1]}, kept only while this kernel runs: ")
+    return open_knowledge_base(config)
+
+
+def set_up(
+    config: str,
+    *,
+    kind: str,
+    base_url: str,
+    model: str,
+    timeout: float,
+    key_variable: str,
+    start: bool,
+    first_pdf: str,
+    question: str,
+    interactive: bool,
+) -> SetupResult | SetupPanel:
+    """Tests an endpoint, writes the configuration, reads a first PDF and asks a first question: by a panel, or at once.
+
+    At once a key comes from the environment variable named; nothing is written where a check fails.
+    """
+    usual = _kind(kind)
+    base_url, model = base_url or usual.base_url, model or usual.model
+    if interactive and someone_is_there():
+        return SetupPanel(
+            config=config,
+            kind=kind,
+            base_url=base_url,
+            model=model,
+            timeout=timeout,
+            first_pdf=first_pdf,
+            question=question,
+        )
+    with ExitStack() as stack:
+        if start:
+            base_url = stack.enter_context(bundled_server("--port", str(urlsplit(base_url).port or 8000)))
+        file = configuration_file(config)
+        uses_key = key_variable if os.environ.get(key_variable) else ""
+        embedder = {"base_url": base_url, "model": model, "timeout": timeout}
+        key = {"api_key": os.environ[key_variable]} if uses_key else {}
+        checks = list(KnowledgeBase.open(file if file.is_file() else None, embedder={**embedder, **key}).diagnose())
+        if any(check.status == "fail" for check in checks):
+            return SetupResult(checks)
+        write_configuration(file, base_url=base_url, model=model, timeout=timeout, key_variable=uses_key)
+        with KnowledgeBase.open(file) as knowledge_base:
+            report = knowledge_base.ingest(*_lines(first_pdf)) if first_pdf.strip() else None
+            answer = knowledge_base.search(question, k=3) if question.strip() and knowledge_base.store.exists else None
+        return SetupResult(checks, str(file), report, answer)
+
+
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise ConfigurationError(f"unknown kind of endpoint: {name!r}", where="kind", fix=f"One of {', '.join(KINDS)}.")
+    return KINDS[name]
 
 
 def ingest(
@@ -71,6 +142,22 @@ def ask(
     )
 
 
+def troubleshoot(
+    config: str, query: str, *, document: str, page: int, interactive: bool
+) -> Troubleshooting | TroubleshootingPanel:
+    """Looks at endpoint, collection and, where one is named, a question: by a panel, or at once."""
+    if interactive and someone_is_there():
+        panel = TroubleshootingPanel(lambda: open_knowledge_base(config), query=query, document=document, page=page)
+        panel.begin()
+        return panel
+    knowledge_base = open_knowledge_base(config)
+    checks = list(knowledge_base.diagnose())
+    healthy = all(check.status != "fail" for check in checks)
+    asked = healthy and query.strip()
+    explanation = knowledge_base.explain(query, document=document, page=page) if asked else None
+    return Troubleshooting(checks, knowledge_base.findings(), explanation)
+
+
 def export(knowledge_base: KnowledgeBase, answers: Answers | SearchPanel, *, csv: str, bibtex: str) -> None:
     """Writes the hits of all questions to files, where any is named. The panel has links of its own."""
     if not isinstance(answers, Answers):
@@ -80,6 +167,12 @@ def export(knowledge_base: KnowledgeBase, answers: Answers | SearchPanel, *, csv
         Path(csv).write_text(hits.to_csv(), "utf-8")
     if bibtex:
         Path(bibtex).write_text(hits.to_bibtex(knowledge_base.store.documents()), "utf-8")
+
+
+def finish_setup(result: SetupResult | SetupPanel) -> None:
+    """Ends a scheduled run with ConfigurationError where the endpoint cannot be used."""
+    if isinstance(result, SetupResult):
+        result.raise_if_failed()
 
 
 def finish(report: IngestReport | IngestPanel, *, fail_on_incomplete: bool) -> None:

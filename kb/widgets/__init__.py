@@ -1,7 +1,9 @@
 """Panels for notebooks: each a thin view over `KnowledgeBase`. They appear only where someone is there to use them."""
 
 from kb.widgets.ingest_panel import IngestPanel
-from kb.widgets.presence import someone_is_there
+from kb.widgets.presence import can_be_asked, someone_is_there
 from kb.widgets.search_panel import SearchPanel
+from kb.widgets.setup_panel import SetupPanel
+from kb.widgets.troubleshooting_panel import TroubleshootingPanel
 
-__all__ = ["IngestPanel", "SearchPanel", "someone_is_there"]
+__all__ = ["IngestPanel", "SearchPanel", "SetupPanel", "TroubleshootingPanel", "can_be_asked", "someone_is_there"]

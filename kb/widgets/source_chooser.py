@@ -18,7 +18,7 @@ class SourceChooser(widgets.VBox):  # type: ignore[misc]
     """`paths` are the lines of `source`. Uploaded files are kept in `folder`, which is then one of them."""
 
     def __init__(self, source: str, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         wide = widgets.Layout(flex="1 1 24rem", width="auto")
         self.source = widgets.Textarea(
             source, placeholder="a folder or a file; several, one a line", rows=2, layout=wide
@@ -58,11 +58,11 @@ class SourceChooser(widgets.VBox):  # type: ignore[misc]
 
     def _keep(self, files: tuple[dict[str, Any], ...]) -> None:
         for file in files:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             # The browser's name may hold a path: only its last part counts.
             name = Path(str(file["name"]).replace("\\", "/")).name
             if name:
-                (self._folder / name).write_bytes(file["content"])
+                (self.folder / name).write_bytes(file["content"])
         if files:
-            self._add(str(self._folder))
+            self._add(str(self.folder))
             self.upload.value = ()

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from places import ROOT
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, TimeoutError
 
 START_SECONDS = 90
 RUN_MS = 90_000
@@ -79,11 +79,18 @@ class Notebook:
         self.page: Page = browser.new_page(viewport={"width": 1000, "height": 900})
         self.page.goto(f"{url}/lab/tree/notebooks/{name}.ipynb?reset")
         self.page.wait_for_selector(".jp-Notebook", timeout=RUN_MS)
-        self.page.wait_for_selector("[data-status='idle']", timeout=RUN_MS)
+        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=RUN_MS)
 
     def run_all(self) -> None:
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        prompt = self.page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[0-9*]+\]")).first
+        for _ in range(5):  # JupyterLab lets a click go by while it still connects to the kernel
+            self.page.get_by_role("menuitem", name="Run", exact=True).click()
+            self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            try:
+                prompt.wait_for(timeout=3_000)
+                break
+            except TimeoutError:
+                continue
         self.page.wait_for_selector(".pdfkb-panel", timeout=RUN_MS)
 
     @property

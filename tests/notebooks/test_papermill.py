@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 from making import make_pdf, write_config
 from places import ROOT
+from running import data_of, outputs_of, papermill, parameters
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MARGIN = "Operating margin fell to nine percent in 2022 because freight costs doubled."
-
-
-def papermill(name: str, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), str(output), *options]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=200, check=False, env=os.environ | {"PYTHONWARNINGS": "ignore"}
-    )
-
-
-def parameters(**values: object) -> list[str]:
-    return [part for name, value in values.items() for part in ("-p", name, str(value))]
-
-
-def outputs_of(output: Path) -> list[dict[str, Any]]:
-    outputs = [item for cell in nbformat.read(output, 4).cells for item in cell.get("outputs", [])]
-    return [item["data"] for item in outputs if "data" in item]
-
-
-def data_of(output: Path) -> dict[str, Any]:
-    found: dict[str, Any] = next(data["application/json"] for data in outputs_of(output) if "application/json" in data)
-    return found
 
 
 @pytest.fixture
@@ -50,13 +28,16 @@ def test_ingest_then_search_give_data_and_something_to_look_at(papers: Path, tmp
     done = papermill("ingest", ingested, *parameters(config=config, source=papers))
     assert done.returncode == 0, done.stderr
     assert data_of(ingested)["added"] == 1
+    exports = {"csv": tmp_path / "hits.csv", "bibtex": tmp_path / "hits.bib"}
     found = tmp_path / "found.ipynb"
     questions = "why did the margin fall?\nfreight costs"
-    done = papermill("search", found, *parameters(config=config, query=questions, limit=1))
+    done = papermill("search", found, *parameters(config=config, query=questions, limit=1, **exports))
     assert done.returncode == 0, done.stderr
     answers = data_of(found)["answers"]
     assert [answer["query"] for answer in answers] == questions.splitlines()
     assert [answer["hits"][0]["page"] for answer in answers] == [2, 2]
+    assert exports["csv"].read_text("utf-8").count("annual.pdf, page 2") == 2
+    assert "pages = {2}" in exports["bibtex"].read_text("utf-8")
     text = found.read_text("utf-8") + ingested.read_text("utf-8")
     assert "sekret-key-1" not in text
     [html] = [data["text/html"] for data in outputs_of(found) if "text/html" in data]

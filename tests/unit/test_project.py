@@ -15,12 +15,13 @@ from places import ROOT
 FLOORS = [
     {"types", "errors", "config", "config_file", "config_problems", "html", "overlap"},
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
-    {"report", "plan", "space", "results", "bundled", "page_view"},
+    {"report", "plan", "space", "results", "bundled", "page_view", "explain"},
     {"pipeline", "search"},
     {"ingest", "migrate", "health", "logs", "similar"},
-    {"preview"},
+    {"preview", "trouble"},
     {"knowledge_base"},
-    {"progress", "widgets"},
+    {"progress", "setup"},
+    {"widgets"},
     {"cli", "demo", "notebooks", "config_docs", "__init__"},
     {"__main__"},
 ]
