@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["Chunker", "TokenCounter", "recipe_of"]
 
 # Raise it when the same settings would give other chunks than before: every document is then done anew.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 # Titles and sections may take this share of what the endpoint accepts; the passage itself is what matters.
 CONTEXT_SHARE = 0.25
 # Two texts joined can have a token or two more than both together, at the seam.
 SEAM_TOKENS = 2
+# Characters. A heading by itself answers nothing, and would stand above the passage that does.
+LEAST_SECTION = 80
 SECTION_SEPARATOR = " > "
 
 
@@ -145,7 +147,19 @@ def _cut_until(
 
 
 def _sections(page: Page) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The page's text cut where sections start."""
+    """The page's text cut where sections start; one with hardly more than its heading goes on into the next."""
+    waiting = ""
+    path: tuple[str, ...] = ()
+    for path, text in _sections_as_marked(page):
+        waiting += text
+        if len(waiting.strip()) >= LEAST_SECTION:
+            yield path, waiting
+            waiting = ""
+    if waiting.strip():
+        yield path, waiting
+
+
+def _sections_as_marked(page: Page) -> Iterator[tuple[tuple[str, ...], str]]:
     starts = [(section.offset, section.path) for section in page.sections] or [(0, ())]
     if starts[0][0] > 0:
         starts.insert(0, (0, ()))

@@ -40,6 +40,7 @@ __all__ = [
     "ExtractionSettings",
     "IngestSettings",
     "LoggingSettings",
+    "RerankerSettings",
     "SearchSettings",
     "Settings",
     "StorageSettings",
@@ -133,7 +134,22 @@ class SearchSettings(Section):
     candidates: int = Field(100, ge=1, le=10_000, description="taken from each list before they are fused")
     vector_weight: float = Field(0.5, ge=0, description="weight of the vector list in hybrid search")
     text_weight: float = Field(1.0, ge=0, description="weight of the full-text list of chunks in hybrid search")
-    page_weight: float = Field(0.5, ge=0, description="weight of the full-text list of pages in hybrid search")
+    page_weight: float = Field(1.0, ge=0, description="weight of the full-text list of pages")
+    fusion: Literal["score", "rrf"] = Field("score", description="add up scaled scores, or reciprocal ranks")
+    per_page: int = Field(1, ge=0, description="most hits from one page; 0: as many as there are")
+    neighbours: bool = Field(True, description="a hit goes on into the passages beside it that answer as well")
+    diversity: float = Field(0.0, ge=0, le=1, description="0: by score alone; more: fewer hits that say the same (MMR)")
+
+
+class RerankerSettings(Section):
+    """A cross-encoder that puts the best hits in a better order. Off without base_url."""
+
+    base_url: UrlText | None = Field(None, description="URL of a service with /rerank, ending in /v1")
+    model: str = Field("reranker", min_length=1, description="name of the model as the endpoint knows it")
+    api_key: SecretStr | None = Field(None, description="sent as a bearer token")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="headers on every request")
+    timeout: float = Field(30.0, gt=0, description="seconds for one request")
+    candidates: int = Field(30, ge=1, le=1000, description="how many of the best hits it reads")
 
 
 class CacheSettings(Section):
@@ -178,6 +194,7 @@ class Settings(BaseSettings):
     chunking: ChunkingSettings = Field(default_factory=ChunkingSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
+    reranker: RerankerSettings = Field(default_factory=RerankerSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from kb.html import render
+from kb.search import content_words
 from kb.store import Candidate, Filter, Store
 from kb.types import Document, DocumentStatus, Hit, Vector
 
@@ -105,8 +106,8 @@ def explain(
     wanted = [known for known in store.documents().values() if where is not None and where.accepts(known)]
     found = {
         "vector": store.nearest(embed_query(query), limit=DEPTH),
-        "text": store.matching_chunks(query, limit=DEPTH),
-        "page": store.matching_pages(query, limit=DEPTH),
+        "text": store.matching_chunks(content_words(query), limit=DEPTH),
+        "page": store.matching_pages(content_words(query), limit=DEPTH),
     }
     is_expected = _expectation(wanted, page)
     findings = [*_general(found, query), *(_of_document(store, document, wanted, page) if document else ())]

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from kb.config import Settings
 from kb.config_file import find_file
-from kb.embed import Embedder, open_cache
+from kb.embed import Embedder, Reranker, open_cache
 from kb.errors import QueryError, SourceError, StoreError
 from kb.explain import DEPTH, Explanation, Finding, explain
 from kb.extract import ExtractionPool
@@ -31,7 +32,7 @@ from kb.search import search
 from kb.similar import more_like
 from kb.sources import within
 from kb.space import check_space, space_of
-from kb.store import Filter, Store, parse_date, parse_pages
+from kb.store import Filter, Store, parse_condition, parse_date, parse_pages
 from kb.trouble import collection_findings
 from kb.types import Hit, Progress, Vector
 
@@ -50,7 +51,9 @@ class KnowledgeBase:
         self._config_file = config_file
         self.store = Store(settings.storage)
         self._embedder: Embedder | None = None
-        self._space_checked = False
+        self._reranker: Reranker | None = None
+        self._opened = {settings.storage.collection: self.store}
+        self._spaces_checked: set[str] = set()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None, /, **arguments: Mapping[str, Any]) -> Self:
@@ -115,28 +118,39 @@ class KnowledgeBase:
         after: str = "",
         before: str = "",
         title: str = "",
+        where: str | Sequence[str] = (),
+        collections: str | Sequence[str] = (),
+        rerank: bool | None = None,
     ) -> SearchResult:
         """The best `k` passages for a question, each with document and page.
 
         Narrow it with `documents` (paths, file names or patterns), `pages` ("3-9"), `after` and `before` (ISO dates,
-        inclusive) and `title` (part of it). Raises QueryError, StoreError or EndpointError.
+        inclusive), `title` (part of it) and `where` (conditions such as "author~smith" and "page>=3"). `collections`
+        are searched in place of storage.collection; `rerank` says whether the reranker is asked, which it is where
+        one is configured. Raises QueryError, StoreError or EndpointError.
         """
-        if not self.store.exists:
-            raise StoreError("nothing has been ingested yet", where=self.store.uri, fix="Run kb ingest FOLDER first.")
+        stores = self._stores(_several(collections))
         chosen = {"limit": k, "mode": mode}
         settings = _changed(self.settings, "search", {key: value for key, value in chosen.items() if value is not None})
         first, last = parse_pages(pages) if pages else (None, None)
-        where = Filter(
-            documents=(documents,) if isinstance(documents, str) else tuple(documents),
+        narrowed = Filter(
+            documents=_several(documents),
             title=title,
             after=parse_date(after) if after else None,
             before=parse_date(before, end_of_day=True) if before else None,
             first_page=first,
             last_page=last,
+            conditions=tuple(parse_condition(condition) for condition in _several(where)),
         )
-        return SearchResult(
-            query, search(self.store, query, embed_query=self._embed_query, settings=settings.search, where=where)
+        hits = search(
+            stores,
+            query,
+            embed_query=partial(self._embed_query, stores),
+            settings=settings.search,
+            where=narrowed,
+            reranker=self._reranker_for(rerank),
         )
+        return SearchResult(query, hits)
 
     def more_like(self, hit: Hit, *, k: int | None = None) -> SearchResult:
         """The passages most similar to one that was found. Raises StoreError."""
@@ -157,7 +171,7 @@ class KnowledgeBase:
             self.store,
             query,
             self.search(query, k=DEPTH),
-            embed_query=self._embed_query,
+            embed_query=partial(self._embed_query, [self.store]),
             candidates=self.settings.search.candidates,
             document=document,
             page=page,
@@ -217,7 +231,7 @@ class KnowledgeBase:
         """
         if not self.store.exists:
             raise StoreError("nothing has been ingested yet", where=self.store.uri, fix="Run kb ingest FOLDER first.")
-        self._space_checked = False
+        self._spaces_checked.clear()
         return migrate(self.store, self.embedder, draw=draw)
 
     def diagnose(self) -> Iterator[Check]:
@@ -233,11 +247,36 @@ class KnowledgeBase:
             self._embedder = Embedder(self.settings.embedder, cache=cache, profile_folder=folder)
         return self._embedder
 
-    def _embed_query(self, text: str) -> Vector:
-        if not self._space_checked:
-            check_space(self.store, self.embedder.space)
-            self._space_checked = True
+    def _embed_query(self, stores: Sequence[Store], text: str) -> Vector:
+        for store in stores:
+            if store.uri not in self._spaces_checked:
+                check_space(store, self.embedder.space)
+                self._spaces_checked.add(store.uri)
         return self.embedder.embed_query(text)
+
+    def _stores(self, collections: Sequence[str]) -> list[Store]:
+        """The stores of these collections, that of storage.collection where none is named. Raises StoreError."""
+        for name in collections:
+            if name not in self._opened:
+                changed = _changed(self.settings, "storage", {"collection": name})
+                self._opened[name] = Store(changed.storage)
+        stores = [self._opened[name] for name in dict.fromkeys(collections)] or [self.store]
+        for store in stores:
+            if not store.exists:
+                raise StoreError("nothing has been ingested yet", where=store.uri, fix="Run kb ingest FOLDER first.")
+        return stores
+
+    def _reranker_for(self, rerank: bool | None) -> Reranker | None:
+        """Made when first needed. Raises QueryError where one is asked for and none is configured."""
+        if self.settings.reranker.base_url is None:
+            if rerank:
+                raise QueryError("no reranker is configured", where="rerank", fix="Set reranker.base_url.")
+            return None
+        if rerank is False:
+            return None
+        if self._reranker is None:
+            self._reranker = Reranker(self.settings.reranker)
+        return self._reranker
 
     def _cache_folder(self) -> Path:
         """Beside the collections; for object storage in the user's cache."""
@@ -250,6 +289,9 @@ class KnowledgeBase:
         if self._embedder is not None:
             self._embedder.close()
             self._embedder = None
+        if self._reranker is not None:
+            self._reranker.close()
+            self._reranker = None
 
     def __enter__(self) -> Self:
         return self
@@ -258,6 +300,10 @@ class KnowledgeBase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _several(values: str | Sequence[str]) -> tuple[str, ...]:
+    return ((values,) if values else ()) if isinstance(values, str) else tuple(values)
 
 
 def _is_named(path: str, name: str) -> bool:

@@ -25,6 +25,11 @@ class SearchResult(list[Hit]):
         """The result as `kb search --json` prints it; pages count from 1."""
         return {"query": self.query, "hits": [hit.to_dict() for hit in self]}
 
+    def by_document(self) -> SearchResult:
+        """The same hits, those of one document together, the document with the best hit first."""
+        order = {document: place for place, document in enumerate(dict.fromkeys(hit.document for hit in self))}
+        return SearchResult(self.query, sorted(self, key=lambda hit: (order[hit.document], hit.rank)))
+
     def to_csv(self) -> str:
         """One line a hit, for a spreadsheet."""
         return to_csv(self)

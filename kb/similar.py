@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kb.errors import StoreError
-from kb.search import Fused, _hit
+from kb.search import Fused, hit_of
 from kb.store import Store
 from kb.types import Hit
 
@@ -22,8 +22,10 @@ def more_like(store: Store, hit: Hit, *, limit: int) -> list[Hit]:
     near = [item for item in store.nearest(vector, limit=limit + 1) if item.row["chunk_id"] != hit.chunk_id]
     contents = store.contents()
     return [
-        _hit(
-            rank, Fused(item.row, item.score, {"vector": rank}), contents[item.row["doc_id"], item.row["recipe"]], None
+        hit_of(
+            Fused(item.row, item.score, {"vector": rank}),
+            rank=rank,
+            documents=contents[item.row["doc_id"], item.row["recipe"]],
         )
         for rank, item in enumerate(near[:limit], start=1)
     ]

@@ -4,6 +4,7 @@ from kb.embed.cache import EmbeddingCache
 from kb.embed.embedder import Embedder
 from kb.embed.open_cache import open_cache
 from kb.embed.profile import EndpointProfile
+from kb.embed.reranker import Reranker
 from kb.embed.results import EmbedderUsage, EmbeddingBatch
 from kb.embed.space import EmbeddingSpace
 from kb.embed.tokens import TokenCounter
@@ -15,6 +16,7 @@ __all__ = [
     "EmbeddingCache",
     "EmbeddingSpace",
     "EndpointProfile",
+    "Reranker",
     "TokenCounter",
     "open_cache",
 ]

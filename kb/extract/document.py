@@ -79,11 +79,17 @@ def _cleaned(lines: list[Line]) -> list[Line]:
     return [line if text == line.text else line._replace(text=text) for line in lines if (text := clean(line.text))]
 
 
+# What programs write where nobody gave a title.
+NO_TITLES = frozenset({"untitled", "untitled document", "untitled-1", "no title", "(anonymous)", "unspecified"})
+
+
 def _cleaned_metadata(metadata: Metadata) -> Metadata:
     title, author, subject, language = (
         " ".join(clean(value).split())
         for value in (metadata.title, metadata.author, metadata.subject, metadata.language)
     )
+    title = "" if title.lower() in NO_TITLES else title
+    author = "" if author.lower() in NO_TITLES | {"anonymous"} else author
     return Metadata(title, author, subject, language, metadata.created, metadata.modified)
 
 

@@ -1,8 +1,21 @@
 """LanceDB: the tables of a collection, written idempotently and searched by vector and by text."""
 
-from kb.store.filters import Filter, parse_date, parse_pages
+from kb.store.conditions import Condition, parse_condition
+from kb.store.dates import parse_date
+from kb.store.filters import Filter, parse_pages
 from kb.store.schemas import IngestedDocument
 from kb.store.searching import Candidate
 from kb.store.store import Run, Statistics, Store
 
-__all__ = ["Candidate", "Filter", "IngestedDocument", "Run", "Statistics", "Store", "parse_date", "parse_pages"]
+__all__ = [
+    "Candidate",
+    "Condition",
+    "Filter",
+    "IngestedDocument",
+    "Run",
+    "Statistics",
+    "Store",
+    "parse_condition",
+    "parse_date",
+    "parse_pages",
+]

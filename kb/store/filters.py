@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from kb.errors import QueryError
+from kb.store.conditions import Condition
 from kb.types import Document
 
-__all__ = ["Filter", "parse_date", "parse_pages", "quoted_list"]
+__all__ = ["Filter", "parse_pages", "quoted_list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class Filter:
     before: datetime | None = None
     first_page: int | None = None
     last_page: int | None = None
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def of_documents(self) -> bool:
         """Whether it chooses among documents, not only among pages."""
-        return bool(self.documents or self.title or self.after or self.before)
+        of_documents = any(not condition.of_pages for condition in self.conditions)
+        return bool(self.documents or self.title or self.after or self.before or of_documents)
 
     def accepts(self, document: Document) -> bool:
         """Whether a document may answer."""
@@ -38,6 +41,7 @@ class Filter:
             and self.title.lower() in document.title.lower()
             and (self.after is None or (written is not None and written >= self.after))
             and (self.before is None or (written is not None and written <= self.before))
+            and all(condition.accepts(document) for condition in self.conditions)
         )
 
     def condition(self, documents: Iterable[Document]) -> str | None:
@@ -50,6 +54,7 @@ class Filter:
             parts.append(f"page >= {int(self.first_page)}")
         if self.last_page is not None:
             parts.append(f"page <= {int(self.last_page)}")
+        parts += [condition.sql for condition in self.conditions if condition.of_pages]
         return " AND ".join(parts) or None
 
 
@@ -71,28 +76,3 @@ def parse_pages(text: str) -> tuple[int | None, int | None]:
     first = int(match[1]) if match[1] else None
     last = int(match[3]) if match[3] else (first if not match[2] else None)
     return first, last
-
-
-def parse_date(text: str, *, end_of_day: bool = False) -> datetime:
-    """An ISO date or time, in UTC where it names no zone; "2022" and "2022-05" are their first (or last) day."""
-    padded = _whole_date(text.strip(), end_of_day)
-    try:
-        if len(padded) == len("2022-05-01"):
-            moment = time.max if end_of_day else time.min
-            return datetime.combine(date.fromisoformat(padded), moment, UTC)
-        parsed = datetime.fromisoformat(padded)
-    except ValueError:
-        raise QueryError(f"{text[:40]!r} is not a date", where="date", fix="Write it as 2022-05-31.") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def _whole_date(text: str, end_of_day: bool) -> str:
-    if re.fullmatch(r"\d{4}", text):
-        return f"{text}-12-31" if end_of_day else f"{text}-01-01"
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
-        year, month = int(text[:4]), int(text[5:])
-        if not end_of_day:
-            return f"{text}-01"
-        following = date(year + month // 12, month % 12 + 1, 1) if (year, month) < (9999, 12) else date(9999, 12, 31)
-        return date.fromordinal(following.toordinal() - 1).isoformat()
-    return text

@@ -28,7 +28,7 @@ def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None
         for table, key in ((chunks, "chunk_id"), (pages, "page_id"), (documents, "path")):
             if table is not None and table.count_rows():
                 _ensure(table, key, BTree())
-        for table, column in ((chunks, "searched_text"), (pages, "text")):
+        for table, column in ((chunks, "searched_text"), (pages, "searched_text")):
             if table is not None and table.count_rows():
                 _ensure(table, column, text_index())
         if chunks is not None and chunks.count_rows() >= EXACT_ROWS:

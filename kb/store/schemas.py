@@ -62,8 +62,13 @@ PAGES = pa.schema(
         pa.field("page", pa.int32(), nullable=False),
         pa.field("page_label", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
+        pa.field("searched_text", pa.string(), nullable=False),  # goes on into the next page
     ]
 )
+
+# Sentences and sections run over page breaks: with the start of the next page a page is found by what ends there.
+# 617 questions: recall@5 0.949 -> 0.960 with 600 characters, 0.955 with 300, no more with 1,000.
+GOES_ON = 600
 
 RUNS = pa.schema(
     [
@@ -129,19 +134,22 @@ def document_from_row(row: dict[str, Any]) -> Document:
 
 def page_rows(ingested: Sequence[IngestedDocument]) -> pa.Table:
     """Rows of the pages table: pages with text only."""
-    rows = [
-        {
-            "page_id": f"{item.document.doc_id}:{item.document.recipe}:{page.number}",
-            "doc_id": item.document.doc_id,
-            "recipe": item.document.recipe,
-            "page": page.number,
-            "page_label": page.label,
-            "text": page.text,
-        }
-        for item in ingested
-        for page in item.pages
-        if page.text.strip()
-    ]
+    rows = []
+    for item in ingested:
+        following = {page.number - 1: page.text for page in item.pages}
+        rows += [
+            {
+                "page_id": f"{item.document.doc_id}:{item.document.recipe}:{page.number}",
+                "doc_id": item.document.doc_id,
+                "recipe": item.document.recipe,
+                "page": page.number,
+                "page_label": page.label,
+                "text": page.text,
+                "searched_text": f"{page.text}\n{following.get(page.number, '')[:GOES_ON]}".strip(),
+            }
+            for page in item.pages
+            if page.text.strip()
+        ]
     return pa.Table.from_pylist(rows, schema=PAGES)
 
 

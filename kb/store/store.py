@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
@@ -309,6 +310,16 @@ class Store:
             "chunks", where, lambda table, condition: nearest(table, vector, limit=limit, condition=condition)
         )
 
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vector]:
+        """Vectors of chunks by id: float32, shape (dimension,)."""
+        table = self._tables.get("chunks")
+        if table is None or not chunk_ids:
+            return {}
+        with store_errors(self.uri):
+            condition = f"chunk_id IN ({quoted_list(list(chunk_ids))})"
+            rows = table.search().where(condition).select(["chunk_id", "vector"]).limit(len(chunk_ids)).to_list()
+        return {row["chunk_id"]: np.asarray(row["vector"], np.float32) for row in rows}
+
     def matching_chunks(self, query: str, *, limit: int, where: Filter | None = None) -> list[Candidate]:
         """Chunks by BM25 of title, section and text."""
         return self._found(
@@ -324,7 +335,7 @@ class Store:
             "pages",
             where,
             lambda table, condition: matching(
-                table, query, column="text", columns=columns, limit=limit, condition=condition
+                table, query, column="searched_text", columns=columns, limit=limit, condition=condition
             ),
         )
 

@@ -50,6 +50,10 @@ class Tables:
         """A table, created where it is not there yet."""
         table = self.get(name)
         if table is not None:
+            # A table of an earlier version gets what it lacks; its rows are replaced, for their recipe is an old one.
+            missing = [field.name for field in schema if field.name not in table.schema.names]
+            if missing:
+                table.add_columns(dict.fromkeys(missing, "''"))
             return table
         with self._lock:
             self._open[name] = self._connect().create_table(name, schema=schema, exist_ok=True)

@@ -94,7 +94,14 @@ def test_full_text_search_finds_words_in_title_and_text(store: Store) -> None:
     write(store, ingested("/a.pdf", ["the margin fell", "costs rose"], title="Annual report"))
     assert [hit.row["text"] for hit in store.matching_chunks("margins", limit=5)] == ["the margin fell"]
     assert len(store.matching_chunks("annual", limit=5)) == 2
-    assert [hit.row["page"] for hit in store.matching_pages("rose", limit=5)] == [2]
+    assert [hit.row["page"] for hit in store.matching_pages("rose", limit=5)] == [2, 1]
+
+
+def test_a_page_is_also_found_by_the_start_of_the_next_one(store: Store) -> None:
+    write(store, ingested("/a.pdf", ["the report ends here", "margins fell in spring", "nothing of the kind"]))
+    assert {hit.row["page"] for hit in store.matching_pages("margins", limit=5)} == {1, 2}
+    [document] = store.documents().values()
+    assert store.page_text(document, 1) == "the report ends here"
 
 
 @pytest.mark.parametrize("text", ["第一季度利润下降", "利润"])

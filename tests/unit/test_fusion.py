@@ -1,8 +1,6 @@
-"""Fusing lists: scores scaled list by list, pages lifting their chunks, deterministic order."""
+"""Fusing lists: scores scaled list by list, a page's best chunk standing for the page, deterministic order."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +10,9 @@ from kb.search import fuse
 from kb.store import Candidate
 
 
-def chunk(name: str, score: float, page: int = 1) -> Candidate:
-    return Candidate({"chunk_id": name, "doc_id": "d", "recipe": "r", "page": page, "position": 0}, score)
+def chunk(name: str, score: float, page: int = 1, position: int = 0) -> Candidate:
+    row = {"chunk_id": name, "doc_id": "d", "recipe": "r", "page": page, "position": position, "text": name}
+    return Candidate(row, score)
 
 
 def page(number: int, score: float) -> Candidate:
@@ -26,12 +25,14 @@ def scores(lists: dict[str, list[Candidate]], **weights: float) -> dict[str, flo
 
 
 def test_a_list_is_scaled_from_its_worst_to_its_best() -> None:
-    assert scores({"text": [chunk("a", 30), chunk("b", 20), chunk("c", 10)]}) == {"a": 1.0, "b": 0.5, "c": 0.0}
+    lists = {"text": [chunk("a", 30, page=1), chunk("b", 20, page=2), chunk("c", 10, page=3)]}
+    assert scores(lists) == {"a": 1.0, "b": 0.5, "c": 0.0}
 
 
 def test_what_both_lists_find_adds_up() -> None:
-    lists = {"vector": [chunk("a", 0.9), chunk("b", 0.1)], "text": [chunk("b", 8), chunk("a", 2)]}
-    assert scores(lists, vector=1.0, text=0.5) == {"a": 1.0, "b": 0.5}
+    vector = [chunk("a", 0.9, page=1), chunk("b", 0.1, page=2)]
+    text = [chunk("b", 8, page=2), chunk("a", 2, page=1)]
+    assert scores({"vector": vector, "text": text}, vector=1.0, text=0.5) == {"a": 1.0, "b": 0.5}
 
 
 def test_a_page_lifts_each_of_its_chunks() -> None:
@@ -39,9 +40,15 @@ def test_a_page_lifts_each_of_its_chunks() -> None:
     assert scores(lists, page=0.5) == {"a": 1.0, "b": 0.5}
 
 
+def test_the_best_chunk_of_a_page_has_what_its_chunks_are_best_in() -> None:
+    lists = {"vector": [chunk("b", 0.9), chunk("x", 0.1, page=2)], "text": [chunk("a", 9), chunk("y", 1, page=3)]}
+    assert scores(lists, vector=0.5)["a"] == pytest.approx(1.5)
+    assert scores(lists, vector=0.5)["b"] == pytest.approx(0.5)
+
+
 def test_ranks_say_which_list_found_it() -> None:
     lists = {"vector": [chunk("a", 0.9), chunk("b", 0.1)], "text": [chunk("b", 8)], "page": [page(1, 3)]}
-    ranks: dict[str, Any] = {str(item.row["chunk_id"]): item.ranks for item in fuse(lists, dict.fromkeys(lists, 1.0))}
+    ranks = {str(item.row["chunk_id"]): item.ranks for item in fuse(lists, dict.fromkeys(lists, 1.0))}
     assert ranks == {"a": {"vector": 1, "page": 1}, "b": {"vector": 2, "text": 1, "page": 1}}
 
 
@@ -49,9 +56,16 @@ def test_a_single_candidate_counts_as_the_best() -> None:
     assert scores({"text": [chunk("a", 3.0)]}) == {"a": 1.0}
 
 
+def test_reciprocal_ranks_look_at_the_order_alone() -> None:
+    lists = {"text": [chunk("a", 1000.0, page=1), chunk("b", 1.0, page=2), chunk("c", 0.9, page=3)]}
+    fused = fuse(lists, {"text": 1.0}, method="rrf")
+    assert [item.score for item in fused] == pytest.approx([1 / 61, 1 / 62, 1 / 63])
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
 def test_scaling_keeps_the_order_and_stays_within_bounds(values: list[float]) -> None:
-    found = scores({"text": [chunk(str(index), value) for index, value in enumerate(values)]})
+    lists = {"text": [chunk(str(index), value, page=index) for index, value in enumerate(values)]}
+    found = scores(lists)
     assert all(0.0 <= score <= 1.0 for score in found.values())
     best = max(range(len(values)), key=lambda index: values[index])
     assert found[str(best)] == pytest.approx(1.0)

@@ -15,9 +15,9 @@ from places import ROOT
 FLOORS = [
     {"types", "errors", "config", "config_file", "config_problems", "html", "overlap"},
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
-    {"report", "plan", "space", "results", "bundled", "page_view", "explain"},
+    {"report", "plan", "space", "results", "bundled", "page_view"},
     {"pipeline", "search"},
-    {"ingest", "migrate", "health", "logs", "similar"},
+    {"ingest", "migrate", "health", "logs", "similar", "explain"},
     {"preview", "trouble"},
     {"knowledge_base"},
     {"progress", "setup"},

@@ -1,0 +1,93 @@
+"""From a question to cited hits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from kb.config import SearchSettings
+from kb.search.candidates import ask
+from kb.search.diversity import diversified
+from kb.search.fusion import Fused, fuse
+from kb.search.hits import hit_of
+from kb.search.neighbours import at_most_per_page, merged
+from kb.search.question import checked
+from kb.store import Filter, Store
+from kb.types import Document, Hit, Vector
+
+__all__ = ["Reranker", "search"]
+
+
+class Reranker(Protocol):
+    """Scores texts for a question by reading both together."""
+
+    @property
+    def candidates(self) -> int:
+        """How many of the best hits are reranked."""
+
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
+        """A score for each text, higher is better. Raises EndpointError."""
+
+
+def search(
+    stores: Sequence[Store],
+    query: str,
+    *,
+    embed_query: Callable[[str], Vector],
+    settings: SearchSettings,
+    where: Filter | None = None,
+    reranker: Reranker | None = None,
+) -> list[Hit]:
+    """Hits for a question over one or several collections, best first, at most `settings.limit`.
+
+    Raises QueryError for an empty or an endless query, StoreError or EndpointError.
+    """
+    question = checked(query)
+    where = None if where == Filter() else where
+    lists = ask(stores, question, embed_query=embed_query, settings=settings, where=where)
+    weights = {"vector": settings.vector_weight, "text": settings.text_weight, "page": settings.page_weight}
+    fused = fuse(lists, weights, method=settings.fusion)
+    best = at_most_per_page(fused, settings.per_page)
+    if reranker is not None:
+        best = _reranked(best, question, reranker)
+    if settings.diversity:
+        best = best[: max(settings.candidates, settings.limit)]
+        best = diversified(best, _vectors(stores, best), diversity=settings.diversity, limit=settings.limit)
+    best = best[: settings.limit]
+    if settings.neighbours:
+        best = [merged(item, fused) for item in best]
+    return [
+        hit_of(item, rank=rank, documents=_documents(stores, item), where=where, question=question)
+        for rank, item in enumerate(best, start=1)
+    ]
+
+
+def _reranked(items: list[Fused], question: str, reranker: Reranker) -> list[Fused]:
+    """The best of the items in the reranker's order, the others behind them."""
+    first, others = items[: reranker.candidates], items[reranker.candidates :]
+    if not first:
+        return items
+    scores = reranker.score(question, [item.row["text"] for item in first])
+    for item, score in zip(first, scores, strict=True):
+        item.score = score
+    first.sort(key=lambda item: -item.score)
+    for rank, item in enumerate(first, start=1):
+        item.ranks["rerank"] = rank
+    lowest = first[-1].score
+    for place, item in enumerate(others, start=1):  # their order stays, below everything that was read
+        item.score = lowest - place
+    return first + others
+
+
+def _vectors(stores: Sequence[Store], items: Sequence[Fused]) -> dict[str, Vector]:
+    found: dict[str, Vector] = {}
+    for place, store in enumerate(stores):
+        found |= store.vectors([item.row["chunk_id"] for item in items if item.row["collection"] == place])
+    return found
+
+
+def _documents(stores: Sequence[Store], item: Fused) -> list[Document]:
+    """Every document with this content, in whichever of the collections."""
+    key = (item.row["doc_id"], item.row["recipe"])
+    by_path = {document.path: document for store in stores for document in store.contents().get(key, ())}
+    return [by_path[path] for path in sorted(by_path)]

@@ -1,0 +1,91 @@
+"""Several lists become one order: scores scaled list by list, added up for a passage and for the page it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kb.store import Candidate
+
+__all__ = ["Fused", "PageKey", "fuse", "page_of"]
+
+# A page is a larger unit than a chunk: (content, recipe, page number).
+PageKey = tuple[str, str, int]
+
+# Reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009.
+RRF_K = 60
+
+
+@dataclass(slots=True)
+class Fused:
+    """A chunk on its way to a hit: its row, its score so far, its rank and its share of the best in each list."""
+
+    row: dict[str, Any]
+    score: float = 0.0
+    ranks: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+def fuse(
+    lists: Mapping[str, Sequence[Candidate]],
+    weights: Mapping[str, float],
+    *,
+    method: Literal["score", "rrf"] = "score",
+) -> list[Fused]:
+    """Chunks of all lists, best first, in an order that does not depend on chance.
+
+    A chunk's score is the weighted sum of its shares and of its page's; the best chunk of a page stands for the page,
+    with the best share that any of the page's chunks has in each list. A share is the score scaled to the best and the
+    worst of its list ("score"), or made of the rank alone ("rrf"), which wastes how sure full text is.
+    """
+    share_of = _scaled if method == "score" else _reciprocal
+    fused: dict[str, Fused] = {}
+    for name in ("vector", "text"):
+        for rank, (candidate, share) in enumerate(share_of(lists.get(name, ())), start=1):
+            item = fused.setdefault(candidate.row["chunk_id"], Fused(candidate.row))
+            if name not in item.ranks:  # the same chunk may lie in two collections
+                item.ranks[name], item.shares[name] = rank, share
+    pages = {
+        page_of(candidate.row): (rank, share)
+        for rank, (candidate, share) in reversed(list(enumerate(share_of(lists.get("page", ())), start=1)))
+    }
+    by_page: dict[PageKey, list[Fused]] = {}
+    for item in fused.values():
+        if (found := pages.get(page_of(item.row))) is not None:
+            item.ranks["page"], item.shares["page"] = found
+        item.score = sum(weights[name] * share for name, share in item.shares.items())
+        by_page.setdefault(page_of(item.row), []).append(item)
+    for items in by_page.values():
+        _lift_best(items, weights)
+    return sorted(fused.values(), key=_order)
+
+
+def page_of(row: Mapping[str, Any]) -> PageKey:
+    """The page that a row stands on."""
+    return row["doc_id"], row["recipe"], row["page"]
+
+
+def _lift_best(items: Sequence[Fused], weights: Mapping[str, float]) -> None:
+    best = min(items, key=_order)
+    names = {name for item in items for name in item.shares}
+    best.score = sum(weights[name] * max(item.shares.get(name, 0.0) for item in items) for name in names)
+
+
+def _order(item: Fused) -> tuple[float, str, int]:
+    return -item.score, item.row["doc_id"], item.row["position"]
+
+
+def _scaled(candidates: Iterable[Candidate]) -> list[tuple[Candidate, float]]:
+    """Candidates, best first, with shares from 0 (the worst of the list) to 1 (the best)."""
+    ordered = sorted(candidates, key=lambda candidate: -candidate.score)
+    if not ordered:
+        return []
+    best, worst = ordered[0].score, ordered[-1].score
+    spread = best - worst
+    return [(candidate, (candidate.score - worst) / spread if spread > 0 else 1.0) for candidate in ordered]
+
+
+def _reciprocal(candidates: Iterable[Candidate]) -> list[tuple[Candidate, float]]:
+    ordered = sorted(candidates, key=lambda candidate: -candidate.score)
+    return [(candidate, 1.0 / (RRF_K + rank)) for rank, candidate in enumerate(ordered, start=1)]
