@@ -12,6 +12,10 @@ if __name__ == "__main__":
     # several requests at once, so that one need not be spread over threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # oneDNN keeps a program for every shape of batch it has seen, of which texts of every length make thousands: half a
+    # gigabyte at its default of 1,024 programs. These are enough for the shapes that come again and again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "512")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
     if config.threads:
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
     from server.app import run

@@ -63,9 +63,13 @@ def make_app(serving: Serving) -> ASGIApp:
         for path in endpoint.paths
         for method in endpoint.methods
     }
-    described = schema((path, item.method, item.handler.__doc__ or "") for item in ENDPOINTS for path in item.paths)
-    handlers["GET", "/openapi.json"] = partial(_fixed, json_response(described))
-    handlers["GET", "/docs"] = partial(_fixed, HTMLResponse(page(described)))
+    described = schema(
+        (path, item.method, item.handler.__doc__ or "", item.access) for item in ENDPOINTS for path in item.paths
+    )
+    for path, body in (("/openapi.json", json_response(described)), ("/docs", HTMLResponse(page(described)))):
+        endpoint = Endpoint("GET", (path,), partial(_fixed, bytes(body.body), str(body.media_type)), Access.LOOK)
+        for method in endpoint.methods:
+            handlers[method, path] = partial(_answer, serving, endpoint, path)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -76,8 +80,8 @@ def make_app(serving: Serving) -> ASGIApp:
     return app
 
 
-async def _fixed(response: Response, _: Request) -> Response:
-    return response
+async def _fixed(body: bytes, media_type: str, _: Serving, __: Request) -> Response:
+    return Response(body, media_type=media_type)
 
 
 async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Request) -> Response:

@@ -18,6 +18,8 @@ import uvicorn
 from server.api import make_app
 from server.config import ServerConfig
 from server.logs import set_up_logs
+from server.memory import memory_trimmer
+from server.protocol import Protocol
 from server.serving import Serving
 
 __all__ = ["run"]
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # The model's thread holds the GIL between its operations; at the default of 5 ms requests would wait on it by turns.
 SWITCH_SECONDS = 0.0005
+TRIM_SECONDS = 10.0
 
 
 def run(config: ServerConfig) -> int:
@@ -69,6 +72,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(serving),
+            http=Protocol,
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -83,16 +87,24 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    watching = asyncio.create_task(serving.watch())
+    watching = [asyncio.create_task(serving.watch()), asyncio.create_task(_trim_memory())]
     loading = asyncio.create_task(asyncio.to_thread(serving.load))
     status = await _until_ended(config, serving, url, loading, ending)
     await serving.drain()
-    watching.cancel()
+    for task in watching:
+        task.cancel()
     server.should_exit = True
     await serving_task
     if config.ready_file:
         config.ready_file.unlink(missing_ok=True)
     return status
+
+
+async def _trim_memory() -> None:
+    trim = memory_trimmer()
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        await asyncio.to_thread(trim)
 
 
 async def _until_ended(

@@ -14,22 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.metrics import Metrics
+from server.work import Item, Timings, Work
 
-__all__ = ["Batcher", "Timings"]
+__all__ = ["LEAST_BUDGET", "Batcher", "Forward", "is_out_of_memory"]
 
 logger = logging.getLogger(__name__)
 
 Forward = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
 
-# A question is one text or a few; what is longer in texts or tokens is somebody's ingest.
-INTERACTIVE_TEXTS = 4
-INTERACTIVE_TOKENS = 1_024
 STARVING_SECONDS = 2.0
 # How much of the queue is looked at to put texts of like length together.
 SORT_WINDOW_BATCHES = 4
@@ -42,54 +39,11 @@ PATIENCE = 0.5
 # For the first estimates of waiting time, before anything was measured.
 FIRST_TOKENS_PER_SECOND = 2_000.0
 
-
+# Memory that runs out halves the budget down to this.
+LEAST_BUDGET = 512
 # A batch that takes this many times what it should, and at least so long, will not come back.
 STUCK_FACTOR = 10
 STUCK_SECONDS = 10.0
-
-
-@dataclass(slots=True)
-class Timings:
-    """Where a request's time went, in seconds; its texts wait and run in several batches, of which all count."""
-
-    tokenize: float = 0.0
-    queue: float = 0.0
-    forward: float = 0.0
-
-    @property
-    def milliseconds(self) -> dict[str, float]:
-        """The same for people."""
-        return {f.name: round(1000 * float(getattr(self, f.name)), 1) for f in fields(self)}
-
-    def header(self, total: float) -> str:
-        """As the header Server-Timing has it."""
-        parts = self.milliseconds | {"total": round(1000 * total, 1)}
-        return ", ".join(f"{name};dur={value}" for name, value in parts.items())
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """The texts of one request: token ids in, vectors out by way of the future."""
-
-    ids: Sequence[Sequence[int]]
-    future: asyncio.Future[NDArray[np.float32]]
-    loop: asyncio.AbstractEventLoop
-    timings: Timings
-    queued_at: float = field(default_factory=time.monotonic)
-    rows: list[NDArray[np.float32] | None] = field(init=False)
-    waiting: int = field(init=False)  # texts in the queue
-    left: int = field(init=False)  # texts without a vector
-    tokens: int = field(init=False)
-    interactive: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.waiting = self.left = len(self.ids)
-        self.rows = [None] * len(self.ids)
-        self.tokens = sum(map(len, self.ids))
-        self.interactive = len(self.ids) <= INTERACTIVE_TEXTS and self.tokens <= INTERACTIVE_TOKENS
-
-
-Item = tuple[Work, int]  # a text: its request and its place in it
 
 
 class Batcher:
@@ -111,6 +65,7 @@ class Batcher:
         self.tokens_per_second = FIRST_TOKENS_PER_SECOND
         self.queued_tokens = 0
         self.queued_requests = 0
+        self._running_tokens = 0
         self._late_at = math.inf  # when the batch that runs now has taken too long
         self._thread = threading.Thread(target=self._run, name=f"model-{name}", daemon=True)
         self._thread.start()
@@ -135,6 +90,11 @@ class Batcher:
     def seconds_of_queue(self) -> float:
         """How long what waits will take, at the rate measured last."""
         return self.queued_tokens / self.tokens_per_second
+
+    @property
+    def seconds_until_free(self) -> float:
+        """The same with the batch that runs now."""
+        return (self.queued_tokens + self._running_tokens) / self.tokens_per_second
 
     @property
     def oldest_queued_seconds(self) -> float:
@@ -256,9 +216,11 @@ class Batcher:
         started = time.monotonic()
         for work in works:
             work.timings.queue = started - work.queued_at - work.timings.forward
+        self._running_tokens = real
         self._late_at = started + max(STUCK_SECONDS, STUCK_FACTOR * padded / self.tokens_per_second)
         vectors = self._embed_or_split(ids)
         self._late_at = math.inf
+        self._running_tokens = 0
         seconds = time.monotonic() - started
         for work in works:
             work.timings.forward += seconds
@@ -272,16 +234,18 @@ class Batcher:
     def _embed_or_split(self, ids: list[Sequence[int]]) -> list[NDArray[np.float32] | BaseException]:
         """A vector or an error for each text. Memory that runs out halves the budget; one bad text fails alone."""
         try:
-            return list(self._forward(ids))
-        except Exception as error:
-            if _is_out_of_memory(error):
-                self.budget = max(self.budget // 2, 512)
-                self._metrics.oom_retries.inc()
-                logger.warning("%s: out of memory, batches are now of %d tokens", self._name, self.budget)
-            if len(ids) == 1:
-                return [error]
-            half = len(ids) // 2
-            return self._embed_or_split(ids[:half]) + self._embed_or_split(ids[half:])
+            return _finite(self._forward(ids))
+        except Exception as caught:
+            # The frames in its traceback hold what the batch had in memory, which the next try needs.
+            error = caught if len(ids) == 1 else caught.with_traceback(None)
+        if is_out_of_memory(error):
+            self.budget = max(self.budget // 2, LEAST_BUDGET)
+            self._metrics.oom_retries.inc()
+            logger.warning("%s: out of memory, batches are now of %d tokens", self._name, self.budget)
+        if len(ids) == 1:
+            return [error]
+        half = len(ids) // 2
+        return self._embed_or_split(ids[:half]) + self._embed_or_split(ids[half:])
 
     def _deliver(self, batch: list[Item], vectors: list[NDArray[np.float32] | BaseException]) -> None:
         finished: dict[asyncio.AbstractEventLoop, list[Work]] = {}
@@ -295,6 +259,14 @@ class Batcher:
                 finished.setdefault(work.loop, []).append(work)
         for loop, works in finished.items():
             loop.call_soon_threadsafe(_finish, works)
+
+
+def _finite(vectors: NDArray[np.float32]) -> list[NDArray[np.float32] | BaseException]:
+    """The rows; an error in place of one that overflowed, as float16 may, for JSON would make nulls of its numbers."""
+    return [
+        row if np.isfinite(row).all() else ValueError("the model made NaN or infinity of a text; try another --dtype")
+        for row in vectors
+    ]
 
 
 def _finish(works: list[Work]) -> None:
@@ -313,5 +285,6 @@ def _fail(batch: list[Item], error: BaseException) -> None:
         loop.call_soon_threadsafe(set_errors, list({id(work): work for work, _ in batch if work.loop is loop}.values()))
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch may succeed."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error)

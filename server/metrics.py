@@ -16,6 +16,7 @@ __all__ = ["Metrics"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TOKENS = (16, 64, 256, 1024, 4096, 16_384, 65_536)
+MODEL_LABELS = ("model", "revision", "dtype", "backend", "device", "dimension")
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
@@ -32,6 +33,7 @@ class Metrics:
         self.cancelled = self._counter("cancelled", "Texts dropped because nobody waited for them any more")
         self.truncated = self._counter("truncated", "Texts cut because they were asked to be")
         self.oom_retries = self._counter("oom_retries", "Batches halved because memory ran out")
+        self.request_tokens = self._histogram("request_tokens", "Tokens of a request", TOKENS)
         self.request_seconds = self._histogram("request_seconds", "Whole requests", SECONDS, "route")
         self.tokenize_seconds = self._histogram("tokenize_seconds", "Tokenising a request", SECONDS)
         self.queue_seconds = self._histogram("queue_seconds", "A request's waiting for forward passes", SECONDS)
@@ -44,7 +46,7 @@ class Metrics:
         self.oldest_queued_seconds = self._gauge("oldest_queued_seconds", "Longest waiting now", "model")
         self.tokens_per_second = self._gauge("tokens_per_second", "Real tokens a second while busy", "model")
         self.worker_up = self._gauge("worker_up", "Whether the model's threads work", "model")
-        self.model_info = self._gauge("model_info", "What is served", "model", "dtype", "device", "dimension")
+        self.model_info = self._gauge("model_info", "What is served", *MODEL_LABELS)
         self.gpu_memory_bytes = self._gauge("gpu_memory_bytes", "GPU memory, in use and in all", "device", "kind")
         self.gpu_utilization_ratio = self._gauge("gpu_utilization_ratio", "Share of time the GPU is busy", "device")
 
@@ -76,7 +78,8 @@ class Metrics:
             self.oldest_queued_seconds.labels(name).set(served.oldest_queued_seconds)
             self.tokens_per_second.labels(name).set(served.tokens_per_second)
             self.worker_up.labels(name).set(served.is_alive)
-            self.model_info.labels(name, card["dtype"], card["device"], card.get("dimension", "")).set(1)
+            labels = [card.get("id" if label == "model" else label) for label in MODEL_LABELS]
+            self.model_info.labels(*("" if label is None else label for label in labels)).set(1)
         self._observe_gpus()
 
     def _observe_gpus(self) -> None:

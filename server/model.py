@@ -25,6 +25,7 @@ class EmbeddingModel:
 
     def __init__(self, names: tuple[str, ...], transformer: SentenceTransformer, dtype: torch.dtype) -> None:
         self.names = names
+        self.provenance: dict[str, Any] = {}
         self.dtype = dtype
         self.tokenizer = TextTokenizer(transformer.tokenizer)
         self.max_tokens = int(transformer.max_seq_length or transformer.tokenizer.model_max_length)

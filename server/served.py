@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from server.batching import Batcher
+from server.sharing import share
+from server.work import Timings
 
 if TYPE_CHECKING:
     from server.loading import Model
 
 __all__ = ["Served"]
+
+# A request with as many texts for each replica is shared among them.
+SHARED_TEXTS = 16
 
 
 class Served:
@@ -22,10 +31,17 @@ class Served:
         self._devices = [replica.device for replica in replicas]
         self._created = created
 
+    def submit(self, ids: Sequence[Sequence[int]], timings: Timings) -> asyncio.Future[NDArray[np.float32]]:
+        """Vectors of a request's texts, later: a question's from the replica that is free first, a bulk's from all."""
+        free_first = sorted(self.batchers, key=lambda batcher: batcher.seconds_until_free)
+        if len(ids) < SHARED_TEXTS * len(free_first):
+            free_first = free_first[:1]
+        return free_first[0].submit(ids, timings) if len(free_first) == 1 else share(ids, free_first, timings)
+
     @property
-    def batcher(self) -> Batcher:
-        """The queue that is free first."""
-        return min(self.batchers, key=lambda batcher: batcher.seconds_of_queue)
+    def seconds_of_queue(self) -> float:
+        """How long what waits will take."""
+        return self.queued_tokens / self.tokens_per_second
 
     @property
     def queued_tokens(self) -> int:
@@ -65,6 +81,7 @@ class Served:
             "max_model_len": self.model.max_tokens,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": ", ".join(self._devices),
+            **self.model.provenance,
             **self.model.card,
         }
 

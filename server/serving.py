@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from server.access import Access, knows
-from server.batching import Batcher, Timings
+from server.batching import Batcher
 from server.config import ServerConfig
 from server.errors import (
     bad_request,
@@ -32,6 +32,7 @@ from server.errors import (
 )
 from server.metrics import Metrics
 from server.served import Served
+from server.work import Timings
 
 if TYPE_CHECKING:
     from server.loading import Model
@@ -51,6 +52,7 @@ TOKENIZING_THREADS = 2
 INLINE_CHARACTERS = 2_000
 WATCH_SECONDS = 0.25
 TIMEOUT_HEADER = "x-request-timeout"
+TRACEPARENT = r"[\da-f]{2}-([\da-f]{32})-[\da-f]{16}-[\da-f]{2}"  # of W3C Trace Context
 
 
 class Serving:
@@ -79,7 +81,12 @@ class Serving:
         self.is_loaded = True
 
     def _batcher(self, model: Model) -> Batcher:
-        budget = self.config.max_batch_tokens or (CPU_BATCH_TOKENS if model.device == "cpu" else GPU_BATCH_TOKENS)
+        from server.loading import fitting_budget
+
+        on_cpu = model.device == "cpu"
+        budget = self.config.max_batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
+        if not on_cpu:  # where memory is scarce, and a full batch takes no time
+            budget = fitting_budget(model.forward, budget, model.max_tokens)
         return Batcher(model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name)
 
     @property
@@ -145,6 +152,7 @@ class Serving:
     async def embed(self, served: Served, ids: Sequence[Sequence[int]], request: Request) -> NDArray[np.float32]:
         """What the model makes of token ids, in their order. Raises RequestError where they cannot be queued."""
         tokens = sum(map(len, ids))
+        self.metrics.request_tokens.observe(tokens)
         if tokens > self.config.max_queued_tokens:
             limit = self.config.max_queued_tokens
             raise bad_request(
@@ -154,7 +162,7 @@ class Serving:
             self.metrics.rejected.labels("queued_tokens").inc()
             raise overloaded(self._retry_after())
         deadline = time.monotonic() + self._seconds_allowed(request)
-        working = served.batcher.submit(ids, timings(request))
+        working = served.submit(ids, timings(request))
         self._waiting[working] = request, deadline
         try:
             return await working
@@ -185,7 +193,7 @@ class Serving:
                     working.set_exception(timed_out())
 
     def _retry_after(self) -> int:
-        seconds = max((served.batcher.seconds_of_queue for served in self.served_models()), default=1.0)
+        seconds = max((served.seconds_of_queue for served in self.served_models()), default=1.0)
         return max(1, min(60, math.ceil(seconds)))
 
     # --- what is seen from outside -------------------------------------------------------------------------------
@@ -222,6 +230,8 @@ class Serving:
         if logger.isEnabledFor(logging.INFO):
             level = logging.INFO if request.method == "POST" else logging.DEBUG
             details = {"route": route, "status": status, "ms": round(1000 * seconds, 1), "request_id": request_id}
+            traced = re.fullmatch(TRACEPARENT, request.headers.get("traceparent", ""))
+            details |= {"trace_id": traced[1]} if traced else {}
             logger.log(level, "%s %d", route, status, extra={"request": details | spent.milliseconds})
 
     def request_id(self, given: str | None) -> str:

@@ -200,7 +200,7 @@ def test_each_key_opens(guarded: RunningServer, key: str) -> None:
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic first-key"}])
 def test_every_route_but_the_probes_wants_the_key(guarded: RunningServer, header: dict[str, str]) -> None:
-    paths = httpx.get(f"{guarded.url}/openapi.json").json()["paths"]
+    paths = guarded.client.get("/openapi.json").json()["paths"] | {"/openapi.json": ["get"], "/docs": ["get"]}
     assert "/v1/embeddings" in paths
     for path, methods in paths.items():
         for method in methods:
@@ -231,6 +231,14 @@ def test_models_tell_their_limits(server: RunningServer) -> None:
     [card] = server.client.get("/v1/models").json()["data"]
     assert (card["id"], card["max_model_len"], card["dimension"]) == (MODEL, 256, 384)
     assert card["dtype"] in ("bfloat16", "float32")
+    assert card["backend"] == "torch"
+    assert np.array(card["fingerprint"]).shape == (3, 8)
+
+
+def test_the_fingerprint_is_that_of_the_model(server: RunningServer) -> None:
+    [card] = server.client.get("/v1/models").json()["data"]
+    first = vectors(server.embed("What drove operating margin in 2022?"))[0, :8]
+    assert np.abs(first - card["fingerprint"][0]).max() < 0.005
 
 
 def test_metrics_count_texts_and_tokens(server: RunningServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
 import time
@@ -94,7 +95,10 @@ def test_half_a_request_holds_nobody_up(server: RunningServer) -> None:
 def test_what_is_no_http_is_answered_with_a_400(server: RunningServer) -> None:
     with connect(server) as client:
         client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 400")
+        answer = b"".join(iter(lambda: client.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 400")
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert error["type"] == "invalid_request_error"
 
 
 def test_2000_idle_connections_are_no_load(server: RunningServer) -> None:

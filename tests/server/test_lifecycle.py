@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import socket
 import subprocess
@@ -125,6 +126,29 @@ def test_overload_is_a_429_that_says_when_to_come_back(tmp_path: Path) -> None:
 
 def test_beyond_loopback_it_wants_a_key_or_a_clear_word() -> None:
     assert "--allow-anonymous" in refused("--host", "0.0.0.0")
+
+
+def test_with_that_word_it_lets_anyone_in(tmp_path: Path) -> None:
+    server = start_server(tmp_path, "--host", "0.0.0.0", "--allow-anonymous", wait=False)
+    try:
+        assert server.client.get("/livez").status_code == 200
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--backend", "openvino"), "pip install sentence-transformers[openvino]"),
+        (("--backend", "onnx"), "pip install sentence-transformers[onnx]"),
+        (("--attention", "no-such-attention"), "no-such-attention"),
+        (("--device", "no-such-device"), "no-such-device"),
+    ],
+)
+def test_what_is_not_to_be_had_here_is_said(options: tuple[str, ...], said: str) -> None:
+    if options[1] in ("openvino", "onnx") and importlib.util.find_spec("optimum"):
+        pytest.skip("it is to be had here")
+    assert said in refused("--port", "0", *options)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

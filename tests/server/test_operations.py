@@ -19,6 +19,7 @@ import pytest
 from server_running import RunningServer, start_server
 
 from server import batching
+from server.app import TRIM_SECONDS
 from server.batching import Batcher
 from server.metrics import Metrics
 
@@ -158,6 +159,13 @@ def test_a_request_is_one_line_of_json_with_its_id_and_timings(logged: RunningSe
     assert {"ms", "tokenize", "queue", "forward"} <= set(line)
 
 
+def test_a_trace_that_a_request_belongs_to_is_in_its_line(logged: RunningServer) -> None:
+    headers = {"x-request-id": "mine-8", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    logged.client.post("/v1/embeddings", json={"input": "a"}, headers=headers)
+    [line] = [line for line in lines(logged) if line.get("request_id") == "mine-8"]
+    assert line["trace_id"] == "ab" * 16
+
+
 def test_neither_keys_nor_texts_are_in_the_logs(logged: RunningServer) -> None:
     logged.embed(SECRET_TEXT)
     logged.embed([SECRET_TEXT, 3])
@@ -188,10 +196,15 @@ def test_memory_does_not_grow_with_what_was_served(server: RunningServer) -> Non
         assert found is not None
         return int(found[1])
 
-    mixed = ["word " * length for length in (1, 7, 40, 160, 250)] + ["x" * 60_000]
-    for _ in range(20):
-        server.embed(mixed, truncate=True)
+    def embed(length: int) -> None:  # batches of ever other shapes, each of which could leave something behind
+        texts = ["word " * length] * (1 + length % 13) + ["x" * 60_000]
+        assert server.embed(texts, truncate=True).status_code == 200
+
+    for length in range(1, 240, 3):
+        embed(length)
+    time.sleep(TRIM_SECONDS + 1)
     before = resident()
-    for _ in range(80):
-        assert server.embed(mixed, truncate=True).status_code == 200
+    for length in range(2, 240):
+        embed(length)
+    time.sleep(TRIM_SECONDS + 1)
     assert resident() <= 1.05 * before

@@ -85,13 +85,24 @@ def test_too_long_a_pair_is_refused_unless_it_may_be_cut(reranker: RunningServer
     assert reranker.client.post("/v1/rerank", json=body | {"truncate": True}).status_code == 200
 
 
-def test_litellm_reranks_with_it(reranker: RunningServer, scores: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "base"),
+    [("hosted_vllm", "/v1"), ("infinity", "/v1"), ("cohere", "/v1/rerank"), ("jina_ai", "/v1/rerank")],
+)
+def test_litellm_reranks_with_it(
+    reranker: RunningServer, scores: np.ndarray, prefix: str, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import litellm
 
         answer = litellm.rerank(
-            model="hosted_vllm/ranker", query=QUERY, documents=DOCUMENTS, top_n=3, api_base=f"{reranker.url}/v1"
+            model=f"{prefix}/ranker",
+            query=QUERY,
+            documents=DOCUMENTS,
+            top_n=3,
+            api_base=reranker.url + base,
+            api_key="no",
         )
     assert [result["index"] for result in answer.results] == list(np.argsort(-scores)[:3])
