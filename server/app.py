@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # The model's thread holds the GIL between its operations; at the default of 5 ms requests would wait on it by turns.
 SWITCH_SECONDS = 0.0005
-TRIM_SECONDS = 10.0
+TRIM_SECONDS = 5.0
 
 
 def run(config: ServerConfig) -> int:
