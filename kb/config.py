@@ -44,6 +44,7 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "StorageSettings",
+    "WriterSettings",
 ]
 
 ENVIRONMENT_PREFIX = "PDF_KNOWLEDGE__"
@@ -152,6 +153,15 @@ class RerankerSettings(Section):
     candidates: int = Field(30, ge=1, le=1000, description="how many of the best hits it reads")
 
 
+class WriterSettings(Section):
+    """A language model that writes questions for an evaluation. Off without base_url."""
+
+    base_url: UrlText | None = Field(None, description="URL of an OpenAI-compatible chat service, ending in /v1")
+    model: str = Field("language-model", min_length=1, description="name of the model as the endpoint knows it")
+    api_key: SecretStr | None = Field(None, description="sent as a bearer token")
+    timeout: float = Field(60.0, gt=0, description="seconds for one request")
+
+
 class CacheSettings(Section):
     """The embedding cache. Its URL is a secret, for it may hold a password."""
 
@@ -195,6 +205,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
     reranker: RerankerSettings = Field(default_factory=RerankerSettings)
+    writer: WriterSettings = Field(default_factory=WriterSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)

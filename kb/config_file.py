@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kb.errors import ConfigurationError
 
-__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "expand_variables", "find_file", "read_file"]
+__all__ = ["CONFIG_VARIABLE", "DEFAULT_FILE", "expand_variables", "find_file", "read_file", "write_sections"]
 
 CONFIG_VARIABLE = "PDF_KNOWLEDGE_CONFIG"
 DEFAULT_FILE = Path("config") / "pdf_knowledge.json"
@@ -98,3 +99,20 @@ def expand_variables(value: Any, file: Path, place: tuple[str, ...] = ()) -> Any
         return found
 
     return _VARIABLE.sub(replace, value)
+
+
+def write_sections(file: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes keys of sections into a file in one step; all its other settings stay. Raises ConfigurationError."""
+    data = read_file(file) if file.is_file() else {}
+    for section, values in changes.items():
+        known = data.get(section)
+        data[section] = {**(known if isinstance(known, dict) else {}), **values}
+    text = json.dumps({"pdf_knowledge": data}, indent=2, ensure_ascii=False) + "\n"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f"{file.name}.new")
+        new.write_text(text, "utf-8")
+        new.replace(file)
+    except OSError as error:
+        fix = "Choose another file."
+        raise ConfigurationError(f"cannot be written: {error.strerror}", where=str(file), fix=fix) from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kb.config_file import DEFAULT_FILE, find_file, read_file
+from kb.config_file import DEFAULT_FILE, find_file, write_sections
 from kb.errors import ConfigurationError
 from kb.health import Check
 from kb.html import render
@@ -121,21 +120,10 @@ def write_configuration(file: Path, *, base_url: str, model: str, timeout: float
 
     Raises ConfigurationError where the file there cannot be read or written.
     """
-    data = read_file(file) if file.is_file() else {}
-    known = data.get("embedder")
-    embedder = {**(known if isinstance(known, dict) else {}), "type": "custom", "base_url": base_url, "model": model}
-    embedder["timeout"] = timeout
+    embedder: dict[str, Any] = {"type": "custom", "base_url": base_url, "model": model, "timeout": timeout}
     if key_variable:
         embedder["api_key"] = f"${{{key_variable}}}"
-    text = json.dumps({"pdf_knowledge": {**data, "embedder": embedder}}, indent=2, ensure_ascii=False) + "\n"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f"{file.name}.new")
-        new.write_text(text, "utf-8")
-        new.replace(file)
-    except OSError as error:
-        fix = "Choose another file."
-        raise ConfigurationError(f"cannot be written: {error.strerror}", where=str(file), fix=fix) from None
+    write_sections(file, {"embedder": embedder})
 
 
 def overriding_variables() -> list[str]:

@@ -29,7 +29,7 @@ def main() -> None:
     """Ask your PDFs. Exit status: 0 done, 1 some documents failed (the report says which), 2 nothing could be done."""
 
 
-def command(function: Callable[P, int]) -> click.Command:
+def command(function: Callable[P, int], group: click.Group = main) -> click.Command:
     """A subcommand with --config, --set and --json, whose errors are one line and exit status 2."""
 
     @wraps(function)
@@ -47,7 +47,7 @@ def command(function: Callable[P, int]) -> click.Command:
             status = 130
         sys.exit(status)
 
-    made = main.command(name=function.__name__.strip("_"))(run)
+    made = group.command(name=function.__name__.strip("_"))(run)
     made.params += [
         click.Option(["--config", "config"], metavar="FILE", help="Configuration; else config/pdf_knowledge.json."),
         click.Option(

@@ -6,6 +6,7 @@ from kb.embed.open_cache import open_cache
 from kb.embed.profile import EndpointProfile
 from kb.embed.reranker import Reranker
 from kb.embed.results import EmbedderUsage, EmbeddingBatch
+from kb.embed.route import load_litellm
 from kb.embed.space import EmbeddingSpace
 from kb.embed.tokens import TokenCounter
 
@@ -18,5 +19,6 @@ __all__ = [
     "EndpointProfile",
     "Reranker",
     "TokenCounter",
+    "load_litellm",
     "open_cache",
 ]

@@ -161,6 +161,14 @@ class Store:
             )
         return found
 
+    def each(self, name: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Every row of a table, these columns of it."""
+        table = self._tables.get(name)
+        if table is not None:
+            with store_errors(self.uri):
+                for batch in table.search().select(list(columns)).to_batches(4096):
+                    yield from batch.to_pylist()
+
     def sample(self, columns: Sequence[str], count: int) -> pa.Table | None:
         """About `count` chunks spread evenly over the table, the same ones each time; None where there are none."""
         table = self._tables.get("chunks")

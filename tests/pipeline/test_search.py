@@ -1,0 +1,169 @@
+"""Searching a real collection through the bundled server: what a person gets to see, and what they may type."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from making import make_pdf, write_config
+from server_running import RunningServer, start_server
+
+from kb import KnowledgeBase
+from kb.errors import EndpointConnectionError, QueryError, StoreError
+
+MARGINS = "Annual results\nThe operating margin fell to 12 percent. Freight cost more than in the year before."
+BEES = "Bees dance to tell where flowers are. A waggle dance says direction and distance."
+BEES_AGAIN = "Honey bees dance for each other. The waggle dance tells direction and distance of flowers."
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    make_pdf(folder / "pdfs" / "report.pdf", [MARGINS, "Nothing here but a picture of a lake."], title="Report 2022")
+    make_pdf(folder / "pdfs" / "bees.pdf", [BEES, BEES_AGAIN], title="On bees")
+    make_pdf(folder / "more" / "wasps.pdf", ["Wasps do not dance. They build nests of paper."], title="On wasps")
+    config = write_config(folder, endpoint)
+    with KnowledgeBase.open(config) as knowledge_base:
+        knowledge_base.ingest(folder / "pdfs")
+    with KnowledgeBase.open(config, storage={"collection": "more"}) as knowledge_base:
+        knowledge_base.ingest(folder / "more")
+    return config
+
+
+@pytest.fixture
+def knowledge_base(config: Path) -> Iterator[KnowledgeBase]:
+    with KnowledgeBase.open(config) as knowledge_base:
+        yield knowledge_base
+
+
+def test_a_hit_has_the_sentence_that_matched_marked(knowledge_base: KnowledgeBase) -> None:
+    hit = knowledge_base.search("What happened to the operating margin?")[0]
+    assert (hit.document.rsplit("/", 1)[-1], hit.page) == ("report.pdf", 1)
+    [(start, end)] = hit.marks
+    assert "operating margin fell" in hit.text[start:end]
+    assert hit.channels.keys() == {"vector", "text", "page"}
+
+
+def test_a_page_is_one_hit(knowledge_base: KnowledgeBase) -> None:
+    hits = knowledge_base.search("dance of bees", k=10)
+    places = [(hit.document, hit.page) for hit in hits]
+    assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize("fusion", ["score", "rrf"])
+def test_both_fusions_find_the_right_page_first(config: Path, fusion: str) -> None:
+    with KnowledgeBase.open(config, search={"fusion": fusion}) as knowledge_base:
+        assert knowledge_base.search("why did freight matter?")[0].page == 1
+
+
+def test_diversity_brings_other_things_forward(config: Path) -> None:
+    def documents(diversity: float) -> list[str]:
+        with KnowledgeBase.open(config, search={"diversity": diversity}) as knowledge_base:
+            found = knowledge_base.search("how bees dance", k=2)
+        return [hit.document.rsplit("/", 1)[-1] for hit in found]
+
+    assert documents(0.0) == ["bees.pdf", "bees.pdf"]
+    assert documents(0.9) == ["bees.pdf", "report.pdf"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("title~bees", {"bees.pdf"}),
+        ("name=report.pdf", {"report.pdf"}),
+        ("name!=report.pdf", {"bees.pdf"}),
+        ("page>=2", {"bees.pdf", "report.pdf"}),
+        ("pages>2", set()),
+        ("author~nobody'; DROP TABLE chunks; --", set()),
+    ],
+)
+def test_conditions_narrow_a_search(knowledge_base: KnowledgeBase, condition: str, found: set[str]) -> None:
+    hits = knowledge_base.search("dance", where=condition)
+    assert {hit.document.rsplit("/", 1)[-1] for hit in hits} == found
+    assert knowledge_base.search("dance")
+
+
+def test_several_collections_are_searched_as_one(knowledge_base: KnowledgeBase) -> None:
+    hits = knowledge_base.search("who does dance?", collections=["default", "more"])
+    assert {"bees.pdf", "wasps.pdf"} <= {hit.document.rsplit("/", 1)[-1] for hit in hits}
+    assert [hit.document.rsplit("/", 1)[-1] for hit in knowledge_base.search("dance", collections="more")] == [
+        "wasps.pdf"
+    ]
+
+
+def test_a_collection_that_is_not_there_is_an_error_that_names_it(knowledge_base: KnowledgeBase) -> None:
+    with pytest.raises(StoreError, match="elsewhere"):
+        knowledge_base.search("dance", collections="elsewhere")
+
+
+def test_hits_of_a_document_stand_together_when_asked_for(knowledge_base: KnowledgeBase) -> None:
+    grouped = knowledge_base.search("margin of bees dance", k=10).by_document()
+    names = [hit.document for hit in grouped]
+    assert names == sorted(names, key=names.index)
+    assert len(grouped) == 4
+
+
+@pytest.mark.parametrize("query", ["", "   ", "\x00", "x" * 100_000])
+def test_what_is_no_question_is_a_clear_error(knowledge_base: KnowledgeBase, query: str) -> None:
+    with pytest.raises(QueryError):
+        knowledge_base.search(query)
+
+
+HOSTILE = [
+    '"', "'", "''; DROP TABLE chunks; --", '"unclosed phrase', "AND OR NOT", "a AND (b OR", "title:bees^5 ~2", "*", "?",
+    "+-&&||!(){}[]^~:\\/",
+    "🐝🌸", "dance\x00of\x1fbees", "\ud800 surrogate", "%s %d {} ${HOME}", "什么是蜜蜂", "<script>",
+    "what which who", "../../etc/passwd", "\n\n\n.", "a" * 9_999,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
+@pytest.mark.parametrize("query", HOSTILE)
+def test_any_string_is_only_a_question(knowledge_base: KnowledgeBase, query: str, mode: str) -> None:
+    assert len(knowledge_base.search(query, mode=mode)) <= 10
+
+
+# --- reranking ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+    try:
+        from tiny_models import make_cross_encoder
+    finally:
+        sys.path.pop(0)
+    model = make_cross_encoder(tmp_path_factory.mktemp("reranker"))
+    running = start_server(tmp_path_factory.mktemp("rerank"), "--model", f"ranker={model}", "--truncate")
+    yield running
+    running.stop()
+
+
+def test_a_reranker_decides_the_order(config: Path, reranker: RunningServer) -> None:
+    settings = {"base_url": f"{reranker.url}/v1", "model": "ranker"}
+    with KnowledgeBase.open(config, reranker=settings) as knowledge_base:
+        hits = knowledge_base.search("how do bees dance?")
+        plain = knowledge_base.search("how do bees dance?", rerank=False)
+    texts = [hit.text for hit in plain]
+    body = {"query": "how do bees dance?", "documents": texts, "model": "ranker"}
+    scored = reranker.client.post("/v1/rerank", json=body).json()["results"]
+    expected = [texts[result["index"]] for result in scored]
+    assert [hit.text for hit in hits] == expected
+    assert [hit.channels["rerank"] for hit in hits] == list(range(1, len(hits) + 1))
+    assert all("rerank" not in hit.channels for hit in plain)
+
+
+def test_a_reranker_that_does_not_answer_is_an_error_with_its_own_keys(config: Path) -> None:
+    settings = {"base_url": "http://127.0.0.1:9/v1", "model": "ranker"}
+    with (
+        KnowledgeBase.open(config, reranker=settings) as knowledge_base,
+        pytest.raises(EndpointConnectionError, match=r"reranker\.base_url"),
+    ):
+        knowledge_base.search("bees")
+
+
+def test_asking_for_a_reranker_that_is_not_configured_says_which_key_to_set(knowledge_base: KnowledgeBase) -> None:
+    with pytest.raises(QueryError, match=r"reranker\.base_url"):
+        knowledge_base.search("bees", rerank=True)
