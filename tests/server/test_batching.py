@@ -152,12 +152,12 @@ def test_a_bad_text_fails_alone_and_the_worker_lives(batcher: Batcher) -> None:
 
 def test_five_percent_of_faults_hang_nobody(batcher: Batcher) -> None:
     async def ask() -> list[object]:
-        requests = [[[POISON]] if number % 20 == 0 else texts(number % 30 + 1) for number in range(400)]
+        requests = [[[POISON]] if number % 20 == 0 else texts(number % 30 + 1) for number in range(1000)]
         waiting = [batcher.submit(ids) for ids in requests]
         return await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
 
     answers = asyncio.run(ask())
-    assert [isinstance(answer, ValueError) for answer in answers] == [number % 20 == 0 for number in range(400)]
+    assert [isinstance(answer, ValueError) for answer in answers] == [number % 20 == 0 for number in range(1000)]
 
 
 def test_memory_that_runs_out_halves_the_budget_and_loses_nothing() -> None:
