@@ -19,7 +19,7 @@ from kb.overlap import overlapped
 from kb.pipeline import EmbeddedDocument, EmbeddingEndpoint, Extractor, Stages
 from kb.plan import Decision, Known, Step, decide, is_unchanged
 from kb.report import BusyClock, FileOutcome, IngestReport, Outcome
-from kb.sources import find_sources, within
+from kb.sources import SourceFile, find_sources, within
 from kb.space import check_space
 from kb.store import IngestedDocument, Run, Store
 from kb.store.schemas import now
@@ -60,12 +60,12 @@ def ingest(
 
     if not all(is_unchanged(source, known()) for source in sources):
         check_space(store, endpoint.space)  # before anything is written
-    run = _Run(settings, endpoint, extractor, store, recipe, draw, stop, total=len(sources))
+    run = _Run(settings, endpoint, extractor, store, recipe, draw, stop, sources)
     with store.writing():
         store.sweep()
         run.bring_in(decide(sources, known()))
         if prune and not run.stopped:
-            run.prune(roots, {source.path for source in sources})
+            run.prune(roots, sources)
         run.finish()
         return run.report()
 
@@ -91,8 +91,7 @@ class _Run:
         recipe: str,
         draw: Callable[[Progress], None],
         stop: Callable[[], bool],
-        *,
-        total: int,
+        sources: Sequence[SourceFile],
     ) -> None:
         self._endpoint = endpoint
         self._store = store
@@ -100,7 +99,9 @@ class _Run:
         self._attempt = attempt_of(settings, recipe)
         self._draw = draw
         self._stop = stop
-        self._total = total
+        self._total = len(sources)
+        self._bytes_left = sum(source.size for source in sources)
+        self._bytes_done = 0  # of files that were not found unchanged
         self._clock = BusyClock()
         self._stages = Stages(settings, endpoint, extractor, recipe, self._clock)
         self._outcomes: list[FileOutcome] = []
@@ -119,7 +120,10 @@ class _Run:
             embedded = stack.enter_context(
                 overlapped(self._stages.embed(self._until_stop(chunked)), depth=2, tick=self._tick)
             )
-            self._commit(embedded)
+            try:
+                self._commit(embedded)
+            finally:
+                self._stages.stop()
 
     def _until_stop(self, documents: Iterator[EmbeddedDocument]) -> Iterator[EmbeddedDocument]:
         """What is being embedded when somebody says stop is finished and written; the rest is left for the next run."""
@@ -140,35 +144,44 @@ class _Run:
                     self._write(held)
                     held, last = [], time.perf_counter()
         except EndpointError as error:
-            if not held and not self._wrote:
+            if not self._wrote and not any(item.chunks for item in held):
                 raise
             self.stopped = f"{error} {GO_ON}"
         except KeyboardInterrupt:
             self.stopped = f"Interrupted. {GO_ON}"
         self._write(held)
+        if not self.stopped and self._twins:  # the file that they are copies of changed while it was read
+            reason = "not read, as its copy changed meanwhile; the next run reads it"
+            self._write([self._settle_unreadable(replace(decision, reason=reason)) for decision in self._twins])
 
     def _write(self, held: list[IngestedDocument]) -> None:
         with self._clock.busy("store"):
-            if held:
-                space = self._endpoint.space
-                self._store.commit(held, dimension=space.dimension, space=space.to_json())
-                self._wrote = True
-                self._finished |= {item.document.doc_id: item.document for item in held}
+            self._write_whole(held)
             waiting, self._twins = self._twins, []
-            for decision in waiting:
-                self._settle_twin(decision)
+            self._write_whole([item for decision in waiting if (item := self._settle_twin(decision)) is not None])
+
+    def _write_whole(self, ingested: Sequence[IngestedDocument]) -> None:
+        if ingested:
+            space = self._endpoint.space
+            self._store.commit(ingested, dimension=space.dimension, space=space.to_json())
+            self._wrote = True
+            self._finished |= {item.document.doc_id: item.document for item in ingested if item.document.doc_id}
 
     # --- what becomes of a file ----------------------------------------------------------------------------------
 
     def _settle(self, item: EmbeddedDocument) -> IngestedDocument | None:
         """What is to be written of a file, if anything; its outcome goes to the report."""
+        self._bytes_left -= item.decision.source.size
+        self._bytes_done += item.decision.source.size if item.decision.step is Step.READ else 0
         match item.decision.step:
             case Step.READ if item.extracted is not None:
                 return self._settle_read(item, item.extracted)
             case Step.RECORD:
-                self._settle_twin(item.decision)
+                return self._settle_twin(item.decision)
+            case Step.REPORT if item.decision.source.is_folder:
+                self._report_unreadable(item.decision)
             case Step.REPORT:
-                self._settle_unreadable(item.decision)
+                return self._settle_unreadable(item.decision)
             case _:
                 assert item.decision.before is not None
                 whole = item.decision.before.status.has_text
@@ -220,20 +233,44 @@ class _Run:
         same = (decision.before.doc_id, decision.before.recipe) == (document.doc_id, document.recipe)
         return Outcome.UNCHANGED if same and decision.step is Step.RECORD else Outcome.CHANGED
 
-    def _settle_twin(self, decision: Decision) -> None:
+    def _settle_twin(self, decision: Decision) -> IngestedDocument | None:
         """A file whose content is there: a row under its own path is all it takes."""
         twin = decision.twin or self._finished.get(decision.doc_id)
         if twin is None:
             self._twins.append(decision)
-            return
+            return None
         source = decision.source
         document = replace(twin, path=source.path, size=source.size, mtime_ns=source.mtime_ns)
-        self._store.record([document])
-        self._wrote = True
         self._report(document, self._outcome(decision, document))
+        return IngestedDocument(document)
 
-    def _settle_unreadable(self, decision: Decision) -> None:
-        """Only reported: an earlier reading of the file, if there is one, is kept."""
+    def _settle_unreadable(self, decision: Decision) -> IngestedDocument:
+        """An earlier reading of the file, if it gave text, is kept and only the report tells; else a row tells too."""
+        self._report_unreadable(decision)
+        before, source = decision.before, decision.source
+        if before is not None and before.status.has_text:
+            return IngestedDocument(before)
+        return IngestedDocument(
+            Document(
+                path=source.path,
+                doc_id="",  # nobody knows
+                recipe=self._attempt,
+                size=source.size,
+                mtime_ns=source.mtime_ns,
+                status=DocumentStatus.UNREADABLE,
+                reason=decision.reason,
+                title="",
+                author="",
+                created=None,
+                modified=None,
+                page_count=0,
+                chunk_count=0,
+                pages_without_text=(),
+                ingested_at=now(),
+            )
+        )
+
+    def _report_unreadable(self, decision: Decision) -> None:
         path = decision.source.path
         self._outcomes.append(FileOutcome(path, Outcome.FAILED, DocumentStatus.UNREADABLE, decision.reason))
 
@@ -251,15 +288,30 @@ class _Run:
         )
 
     def _tick(self) -> None:
+        """Remaining time is by bytes, for files differ in length; those found unchanged count on neither side."""
         pages, passages = self._stages.pages_read, self._stages.passages_embedded
-        detail = f"{pages:,} pages read, {passages:,} passages embedded"
-        self._draw(Progress(len(self._outcomes), self._total, "ingest", detail, passages=passages))
+        seconds = time.perf_counter() - self._started
+        self._draw(
+            Progress(
+                len(self._outcomes),
+                self._total,
+                "ingest",
+                f"{pages:,} pages read, {passages:,} passages embedded",
+                passages=passages,
+                rate=pages / seconds,
+                unit="pages",
+                seconds_left=seconds * self._bytes_left / self._bytes_done if self._bytes_done else None,
+            )
+        )
 
     # --- the end of a run ----------------------------------------------------------------------------------------
 
-    def prune(self, roots: Sequence[str | os.PathLike[str]], present: set[str]) -> None:
-        """Forgets documents under the roots whose files are gone."""
-        gone = sorted(path for path in self._store.documents() if path not in present and within(path, roots))
+    def prune(self, roots: Sequence[str | os.PathLike[str]], sources: Sequence[SourceFile]) -> None:
+        """Forgets documents under the roots whose files are gone; who knows what is in a folder that cannot be listed."""
+        present = {source.path for source in sources}
+        hidden = [source.path for source in sources if source.is_folder]
+        missing = (path for path in self._store.documents() if path not in present and within(path, roots))
+        gone = sorted(path for path in missing if not within(path, hidden))
         self._store.forget(gone)
         self._wrote = self._wrote or bool(gone)
         self._outcomes += [FileOutcome(path, Outcome.REMOVED) for path in gone]

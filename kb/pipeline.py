@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,6 +23,8 @@ __all__ = ["EmbeddedDocument", "EmbeddingEndpoint", "Extractor", "Stages"]
 
 # Texts are embedded in windows over document borders, two of them under way, so that the endpoint never waits for us.
 WINDOWS_UNDER_WAY = 2
+# How soon a stage that waits for a document sees that the run is over.
+STOP_SECONDS = 0.2
 # Files that need no embedding would otherwise wait for a window to fill up.
 WINDOW_FILES = 200
 
@@ -75,6 +78,7 @@ class Stages:
         self._extractor = extractor
         self._recipe = recipe
         self._clock = clock
+        self._stopping = threading.Event()
         self.pages_read = 0
         self.passages_embedded = 0
 
@@ -82,19 +86,29 @@ class Stages:
         """Documents in the order they are ready; a few more than there are workers are under way."""
         workers = self._settings.extraction.workers or os.cpu_count() or 1
         under_way: dict[Future[ExtractedDocument], Decision] = {}
-        for decision in decisions:
-            if decision.step is not Step.READ:
-                yield EmbeddedDocument(decision)
-                continue
-            self._clock.start("extract")
-            under_way[self._extractor.submit(decision.source.real)] = decision
-            if len(under_way) > workers + 1:
+        try:
+            for decision in decisions:
+                if decision.step is not Step.READ:
+                    yield EmbeddedDocument(decision)
+                    continue
+                self._clock.start("extract")
+                under_way[self._extractor.submit(decision.source.real)] = decision
+                if len(under_way) > workers + 1:
+                    yield from self._extracted(under_way)
+            while under_way and not self._stopping.is_set():
                 yield from self._extracted(under_way)
-        while under_way:
-            yield from self._extracted(under_way)
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    def stop(self) -> None:
+        """Waits for no document any more that is still being read."""
+        self._stopping.set()
 
     def _extracted(self, under_way: dict[Future[ExtractedDocument], Decision]) -> Iterator[EmbeddedDocument]:
-        done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        done: set[Future[ExtractedDocument]] = set()
+        while not done and not self._stopping.is_set():
+            done, _ = wait(under_way, STOP_SECONDS, FIRST_COMPLETED)
         for future in done:
             decision = under_way.pop(future)
             self._clock.stop("extract")

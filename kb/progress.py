@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kb.types import Progress as Step
 
@@ -25,16 +25,15 @@ def terminal_progress() -> Iterator[Callable[[Step], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("files"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
         TextColumn("{task.fields[detail]}", style="dim"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None, detail="")
+        task = bar.add_task("starting", total=None, detail="", pace="")
 
         def draw(step: Step) -> None:
-            bar.update(task, description=step.stage, completed=step.done, total=step.total, detail=step.detail)
+            told = {"detail": step.detail, "pace": step.pace}
+            bar.update(task, description=step.stage, completed=step.done, total=step.total, **told)
 
         yield draw

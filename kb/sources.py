@@ -20,13 +20,17 @@ READ_SIZE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as the folder lists it. `path` is absolute and printable, `real` is what the system opens."""
+    """A file as the folder lists it, or a folder that cannot be listed.
+
+    `path` is absolute and printable, `real` is what the system opens.
+    """
 
     path: str
     real: Path
     size: int
     mtime_ns: int
     problem: str = ""  # why it cannot be read, where listing it showed that already
+    is_folder: bool = False
 
 
 def find_sources(paths: Iterable[str | os.PathLike[str]], settings: IngestSettings) -> list[SourceFile]:
@@ -39,12 +43,8 @@ def find_sources(paths: Iterable[str | os.PathLike[str]], settings: IngestSettin
         raise SourceError("no path was given", fix="Name a PDF or a folder of PDFs.")
     found: dict[str, SourceFile] = {}
     for root in roots:
-        if not root.exists():
-            raise SourceError("no such file or folder", where=_printable(root), fix="Check the path.")
-        for file in _walk(root, settings) if root.is_dir() else [root]:
-            source = _describe(file)
-            if source is not None:
-                found.setdefault(source.path, source)
+        for source in _sources(root, settings):
+            found.setdefault(source.path, source)
     if not found:
         where = ", ".join(_printable(root) for root in roots)
         raise SourceError(f"no file matches {settings.pattern}", where=where, fix="Name a folder that holds PDFs.")
@@ -66,18 +66,49 @@ def content_id(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _walk(root: Path, settings: IngestSettings) -> Iterator[Path]:
+def _sources(root: Path, settings: IngestSettings) -> Iterator[SourceFile]:
+    """The files of one path that was given. Raises SourceError where it cannot be one."""
+    try:
+        status = root.stat()
+    except FileNotFoundError:
+        raise SourceError("no such file or folder", where=_printable(root), fix="Check the path.") from None
+    except OSError as error:
+        yield _unreadable(root, error)
+        return
+    if stat.S_ISDIR(status.st_mode):
+        yield from _walk(root, settings)
+    elif (source := _describe(root)) is not None:
+        yield source
+    else:
+        fix = "Name a PDF or a folder of PDFs."
+        raise SourceError("neither a file nor a folder", where=_printable(root), fix=fix)
+
+
+def _walk(root: Path, settings: IngestSettings) -> Iterator[SourceFile]:
     seen: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(root, followlinks=settings.follow_symlinks):
-        status = os.stat(folder)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:  # a symlink loop
+    errors: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=errors.append, followlinks=settings.follow_symlinks):
+        here = Path(folder)
+        if settings.follow_symlinks and _seen_before(here, seen):  # a loop
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        here = Path(folder)
         relative = here.relative_to(root)
-        yield from (here / name for name in files if _matches(str(relative / name), settings.pattern))
+        matching = (here / name for name in files if _matches(str(relative / name), settings.pattern))
+        yield from (source for file in matching if (source := _describe(file)) is not None)
+    for error in errors:
+        yield _unreadable(Path(os.fsdecode(error.filename)), error, is_folder=True)
+
+
+def _seen_before(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    try:
+        status = folder.stat()
+    except OSError:  # gone since it was listed
+        return True
+    identity = (status.st_dev, status.st_ino)
+    known = identity in seen
+    seen.add(identity)
+    return known
 
 
 def _matches(relative: str, pattern: str) -> bool:
@@ -88,14 +119,19 @@ def _matches(relative: str, pattern: str) -> bool:
 
 def _describe(file: Path) -> SourceFile | None:
     """The file, or None for what is no file at all (a pipe, a socket, a device)."""
-    path = _printable(file)
     try:
         status = file.stat()
     except OSError as error:
-        return SourceFile(path, file, 0, 0, problem=error.strerror or str(error))
+        return _unreadable(file, error)
     if not stat.S_ISREG(status.st_mode):
         return None
-    return SourceFile(path, file, status.st_size, status.st_mtime_ns)
+    return SourceFile(_printable(file), file, status.st_size, status.st_mtime_ns)
+
+
+def _unreadable(path: Path, error: OSError, *, is_folder: bool = False) -> SourceFile:
+    reason = error.strerror or str(error)
+    problem = f"the folder cannot be listed: {reason}" if is_folder else reason
+    return SourceFile(_printable(path), path, 0, 0, problem=problem, is_folder=is_folder)
 
 
 def _printable(path: Path) -> str:

@@ -193,3 +193,15 @@ class Progress:
     stage: str
     detail: str = ""
     passages: int = 0  # embedded so far, for a rate
+    rate: float = 0.0  # of `unit` a second, 0 where it is not known yet
+    unit: str = ""
+    seconds_left: float | None = None
+
+    @property
+    def pace(self) -> str:
+        """Rate and remaining time for a person: "12.3 pages a second, about 4 min left"."""
+        parts = [f"{self.rate:,.1f} {self.unit} a second"] if self.rate else []
+        if self.seconds_left is not None:
+            minutes, seconds = divmod(round(self.seconds_left), 60)
+            parts.append(f"about {minutes:,} min left" if minutes else f"about {seconds} s left")
+        return ", ".join(parts)

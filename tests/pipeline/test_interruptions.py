@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ from kb.bundled import bundled_server
 from kb.report import Outcome
 
 DOCUMENTS = 12
+# Random moments at which each kind of process is killed. The ordinary run of the suite tries a few.
+MOMENTS = int(os.environ.get("PDFKB_KILL_MOMENTS", "2"))
+RUN_SECONDS = 3.0  # about what an ingest of the papers takes once it has begun
 Content = dict[str, tuple[str, int, str]]
 
 
@@ -65,69 +70,106 @@ def the_same(config: Path, undisturbed: tuple[Content, np.ndarray]) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
+    try:
+        listed = [Path(task, "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return []
+    return [int(child) for child in " ".join(listed).split()]
 
 
-@pytest.mark.parametrize("seed", range(4))
+def runs(pid: int, words: bytes) -> bool:
+    try:
+        return words in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def is_worker(pid: int) -> bool:
+    """Whether it reads PDFs; multiprocessing's resource tracker does not."""
+    return runs(pid, b"spawn_main")
+
+
+def is_server(pid: int) -> bool:
+    return runs(pid, b"-m\0server")
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.02)
+
+
+def begun(process: subprocess.Popen[str], config: Path) -> None:
+    """Waits until an ingest has imported what it needs and asks the endpoint: moments before that are all alike."""
+    cache = config.parent / "data" / ".cache"
+    wait_until(lambda: cache.exists() or process.poll() is not None, 60, "the ingest did not begin")
+
+
+@pytest.mark.parametrize("seed", range(MOMENTS))
 def test_kill_9_of_the_ingest_costs_a_second_run_and_nothing_else(
     papers: Path, tmp_path: Path, endpoint: str, undisturbed: tuple[Content, np.ndarray], seed: int
 ) -> None:
     config = write_config(tmp_path, endpoint)
-    moments = random.Random(seed)
-    for _ in range(2):
-        process = start_ingest(papers, config)
-        time.sleep(moments.uniform(1.0, 4.0))
-        workers = children_of(process.pid)
-        process.kill()
-        process.communicate()
-        deadline = time.monotonic() + 15
-        while any(Path(f"/proc/{worker}").exists() for worker in workers):
-            assert time.monotonic() < deadline, "a worker outlived its parent"
-            time.sleep(0.1)
+    process = start_ingest(papers, config)
+    begun(process, config)
+    time.sleep(random.Random(seed).uniform(0.0, RUN_SECONDS))
+    workers = children_of(process.pid)
+    process.kill()
+    process.communicate()
+    gone = lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers)  # noqa: E731
+    wait_until(gone, 15, "a worker outlived its parent")
     with KnowledgeBase.open(config) as knowledge_base:
         assert knowledge_base.ingest(papers).exit_status == 0
     assert the_same(config, undisturbed)
 
 
-def test_kill_9_of_a_worker_fails_at_most_its_document(papers: Path, tmp_path: Path, endpoint: str) -> None:
+@pytest.mark.parametrize("seed", range(MOMENTS))
+def test_kill_9_of_a_worker_fails_at_most_its_document(
+    papers: Path, tmp_path: Path, endpoint: str, undisturbed: tuple[Content, np.ndarray], seed: int
+) -> None:
     config = write_config(tmp_path, endpoint)
     process = start_ingest(papers, config, "--set", "extraction.workers=2")
-    deadline = time.monotonic() + 30
-    killed = 0
-    while process.poll() is None and not killed and time.monotonic() < deadline:
-        for child in children_of(process.pid):
-            if (
-                b"kb" in Path(f"/proc/{child}/cmdline").read_bytes()
-                or b"spawn" in Path(f"/proc/{child}/cmdline").read_bytes()
-            ):
-                os.kill(child, signal.SIGKILL)
-                killed += 1
-                break
-        time.sleep(0.02)
-    output, _ = process.communicate(timeout=120)
+    wait_until(lambda: len(children_of(process.pid)) > 1 or process.poll() is not None, 60, "no worker started")
+    moments = random.Random(seed)
+    time.sleep(moments.uniform(0.0, RUN_SECONDS / 2))
+    workers = [child for child in children_of(process.pid) if is_worker(child)]
+    if workers:
+        kill(moments.choice(workers))
+    output, errors = process.communicate(timeout=120)
     report = json.loads(output)
-    assert report["added"] + report["failed"] == DOCUMENTS
-    assert report["failed"] <= 2
+    assert report["added"] + report["failed"] == DOCUMENTS, errors
+    assert report["failed"] <= 1
     with KnowledgeBase.open(config) as knowledge_base:
         assert knowledge_base.ingest(papers, retry_failed=True).exit_status == 0
+    assert the_same(config, undisturbed)
 
 
-def test_the_server_dying_keeps_what_was_embedded_and_says_how_to_go_on(
-    papers: Path, tmp_path: Path, endpoint: str, undisturbed: tuple[Content, np.ndarray]
+@pytest.mark.parametrize("seed", range(MOMENTS))
+def test_kill_9_of_the_server_keeps_what_was_embedded_and_says_how_to_go_on(
+    papers: Path, tmp_path: Path, endpoint: str, undisturbed: tuple[Content, np.ndarray], seed: int
 ) -> None:
+    known = set(children_of(os.getpid()))
     with bundled_server() as url:
+        servers = [child for child in children_of(os.getpid()) if child not in known and is_server(child)]
         config = write_config(tmp_path, url, batch_size=4, concurrency=1, retries=0)
         process = start_ingest(papers, config)
-        with KnowledgeBase.open(config) as knowledge_base:
-            deadline = time.monotonic() + 60
-            while not (tmp_path / "data" / ".cache").exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert knowledge_base.settings.embedder.retries == 0
-    output, errors = process.communicate(timeout=120)
+        begun(process, config)
+        time.sleep(random.Random(seed).uniform(0.0, RUN_SECONDS))
+        assert servers
+        for server in servers:
+            kill(server)
+        output, errors = process.communicate(timeout=120)
     assert process.returncode in (0, 1, 2), errors
     if process.returncode:
         assert "Connection error" in output + errors
+    if process.returncode == 1:
+        assert "run the same command again" in json.loads(output)["stopped"]
     with KnowledgeBase.open(config, embedder={"base_url": endpoint, "batch_size": 64}) as again:
         assert again.ingest(papers).exit_status == 0
     assert the_same(config, undisturbed)
