@@ -8,22 +8,21 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-
-import numpy as np
+from dataclasses import asdict
 
 from kb.chunk import recipe_of
 from kb.config import Settings
 from kb.errors import EndpointError
 from kb.overlap import overlapped
 from kb.pipeline import EmbeddedDocument, EmbeddingEndpoint, Extractor, Stages
-from kb.plan import Decision, Known, Step, decide, is_unchanged
+from kb.plan import Decision, Known, decide, is_unchanged
 from kb.report import BusyClock, FileOutcome, IngestReport, Outcome
+from kb.settle import Settler
 from kb.sources import SourceFile, find_sources, within
 from kb.space import check_space
 from kb.store import IngestedDocument, Run, Store
 from kb.store.schemas import now
-from kb.types import Document, DocumentStatus, ExtractedDocument, PageStatus, Progress
+from kb.types import Progress
 
 __all__ = ["ingest"]
 
@@ -95,18 +94,12 @@ class _Run:
     ) -> None:
         self._endpoint = endpoint
         self._store = store
-        self._recipe = recipe
-        self._attempt = attempt_of(settings, recipe)
+        self._settler = Settler(recipe, attempt_of(settings, recipe), sources)
         self._draw = draw
         self._stop = stop
         self._total = len(sources)
-        self._bytes_left = sum(source.size for source in sources)
-        self._bytes_done = 0  # of files that were not found unchanged
         self._clock = BusyClock()
         self._stages = Stages(settings, endpoint, extractor, recipe, self._clock)
-        self._outcomes: list[FileOutcome] = []
-        self._finished: dict[str, Document] = {}  # by content, of this run
-        self._twins: list[Decision] = []  # whose content is still being read
         self._usage_before = endpoint.usage
         self._started, self._started_at = time.perf_counter(), now()
         self._wrote = False
@@ -138,7 +131,7 @@ class _Run:
         last = time.perf_counter()
         try:
             for window in windows:
-                held += [ingested for item in window if (ingested := self._settle(item)) is not None]
+                held += [ingested for item in window if (ingested := self._settler.settle(item)) is not None]
                 due = time.perf_counter() - last > COMMIT_SECONDS
                 if due or sum(len(item.chunks) for item in held) >= COMMIT_CHUNKS:
                     self._write(held)
@@ -150,171 +143,48 @@ class _Run:
         except KeyboardInterrupt:
             self.stopped = f"Interrupted. {GO_ON}"
         self._write(held)
-        if not self.stopped and self._twins:  # the file that they are copies of changed while it was read
-            reason = "not read, as its copy changed meanwhile; the next run reads it"
-            self._write([self._settle_unreadable(replace(decision, reason=reason)) for decision in self._twins])
+        if not self.stopped:
+            self._write(self._settler.give_up_waiting())
 
     def _write(self, held: list[IngestedDocument]) -> None:
         with self._clock.busy("store"):
             self._write_whole(held)
-            waiting, self._twins = self._twins, []
-            self._write_whole([item for decision in waiting if (item := self._settle_twin(decision)) is not None])
+            self._write_whole(self._settler.settle_waiting())
 
     def _write_whole(self, ingested: Sequence[IngestedDocument]) -> None:
         if ingested:
             space = self._endpoint.space
             self._store.commit(ingested, dimension=space.dimension, space=space.to_json())
             self._wrote = True
-            self._finished |= {item.document.doc_id: item.document for item in ingested if item.document.doc_id}
-
-    # --- what becomes of a file ----------------------------------------------------------------------------------
-
-    def _settle(self, item: EmbeddedDocument) -> IngestedDocument | None:
-        """What is to be written of a file, if anything; its outcome goes to the report."""
-        self._bytes_left -= item.decision.source.size
-        self._bytes_done += item.decision.source.size if item.decision.step is Step.READ else 0
-        match item.decision.step:
-            case Step.READ if item.extracted is not None:
-                return self._settle_read(item, item.extracted)
-            case Step.RECORD:
-                return self._settle_twin(item.decision)
-            case Step.REPORT if item.decision.source.is_folder:
-                self._report_unreadable(item.decision)
-            case Step.REPORT:
-                return self._settle_unreadable(item.decision)
-            case _:
-                assert item.decision.before is not None
-                whole = item.decision.before.status.has_text
-                self._report(item.decision.before, Outcome.UNCHANGED if whole else Outcome.FAILED)
-        return None
-
-    def _settle_read(self, item: EmbeddedDocument, extracted: ExtractedDocument) -> IngestedDocument:
-        refused = item.refused or {}
-        kept = [index for index in range(len(item.chunks)) if index not in refused]
-        document = self._document(item, extracted, chunk_count=len(kept))
-        if refused:
-            first = refused[min(refused)].what
-            reason = f"{document.reason} {len(refused)} passages were refused by the endpoint: {first}".strip()
-            document = replace(document, status=DocumentStatus.PARTIAL, reason=reason)
-        self._report(document, self._outcome(item.decision, document))
-        return IngestedDocument(
-            document,
-            pages=extracted.pages if document.status.has_text else (),
-            chunks=tuple(item.chunks[index] for index in kept),
-            searched_texts=tuple(item.texts[index] for index in kept),
-            vectors=item.vectors[np.array(kept, np.intp)] if item.vectors is not None else None,
-        )
-
-    def _document(self, item: EmbeddedDocument, extracted: ExtractedDocument, *, chunk_count: int) -> Document:
-        source, metadata = item.decision.source, extracted.metadata
-        return Document(
-            path=source.path,
-            doc_id=item.decision.doc_id,
-            recipe=self._recipe if extracted.status.has_text else self._attempt,
-            size=source.size,
-            mtime_ns=source.mtime_ns,
-            status=extracted.status,
-            reason=extracted.reason,
-            title=metadata.title,
-            author=metadata.author,
-            created=metadata.created,
-            modified=metadata.modified,
-            page_count=extracted.page_count,
-            chunk_count=chunk_count,
-            pages_without_text=_missing_pages(extracted),
-            ingested_at=now(),
-        )
-
-    def _outcome(self, decision: Decision, document: Document) -> Outcome:
-        if not document.status.has_text:
-            return Outcome.FAILED
-        if decision.before is None:
-            return Outcome.ADDED
-        same = (decision.before.doc_id, decision.before.recipe) == (document.doc_id, document.recipe)
-        return Outcome.UNCHANGED if same and decision.step is Step.RECORD else Outcome.CHANGED
-
-    def _settle_twin(self, decision: Decision) -> IngestedDocument | None:
-        """A file whose content is there: a row under its own path is all it takes."""
-        twin = decision.twin or self._finished.get(decision.doc_id)
-        if twin is None:
-            self._twins.append(decision)
-            return None
-        source = decision.source
-        document = replace(twin, path=source.path, size=source.size, mtime_ns=source.mtime_ns)
-        self._report(document, self._outcome(decision, document))
-        return IngestedDocument(document)
-
-    def _settle_unreadable(self, decision: Decision) -> IngestedDocument:
-        """An earlier reading of the file, if it gave text, is kept and only the report tells; else a row tells too."""
-        self._report_unreadable(decision)
-        before, source = decision.before, decision.source
-        if before is not None and before.status.has_text:
-            return IngestedDocument(before)
-        return IngestedDocument(
-            Document(
-                path=source.path,
-                doc_id="",  # nobody knows
-                recipe=self._attempt,
-                size=source.size,
-                mtime_ns=source.mtime_ns,
-                status=DocumentStatus.UNREADABLE,
-                reason=decision.reason,
-                title="",
-                author="",
-                created=None,
-                modified=None,
-                page_count=0,
-                chunk_count=0,
-                pages_without_text=(),
-                ingested_at=now(),
-            )
-        )
-
-    def _report_unreadable(self, decision: Decision) -> None:
-        path = decision.source.path
-        self._outcomes.append(FileOutcome(path, Outcome.FAILED, DocumentStatus.UNREADABLE, decision.reason))
-
-    def _report(self, document: Document, outcome: Outcome) -> None:
-        self._outcomes.append(
-            FileOutcome(
-                path=document.path,
-                outcome=outcome,
-                status=document.status,
-                reason=document.reason,
-                pages=document.page_count,
-                chunks=document.chunk_count,
-                pages_without_text=document.pages_without_text,
-            )
-        )
+            self._settler.note_written(ingested)
 
     def _tick(self) -> None:
-        """Remaining time is by bytes, for files differ in length; those found unchanged count on neither side."""
         pages, passages = self._stages.pages_read, self._stages.passages_embedded
         seconds = time.perf_counter() - self._started
         self._draw(
             Progress(
-                len(self._outcomes),
+                len(self._settler.outcomes),
                 self._total,
                 "ingest",
                 f"{pages:,} pages read, {passages:,} passages embedded",
                 passages=passages,
                 rate=pages / seconds,
                 unit="pages",
-                seconds_left=seconds * self._bytes_left / self._bytes_done if self._bytes_done else None,
+                seconds_left=self._settler.seconds_left(seconds),
             )
         )
 
     # --- the end of a run ----------------------------------------------------------------------------------------
 
     def prune(self, roots: Sequence[str | os.PathLike[str]], sources: Sequence[SourceFile]) -> None:
-        """Forgets documents under the roots whose files are gone; who knows what is in a folder that cannot be listed."""
+        """Forgets documents under the roots whose files are gone; what a folder hides that cannot be listed stays."""
         present = {source.path for source in sources}
         hidden = [source.path for source in sources if source.is_folder]
         missing = (path for path in self._store.documents() if path not in present and within(path, roots))
         gone = sorted(path for path in missing if not within(path, hidden))
         self._store.forget(gone)
         self._wrote = self._wrote or bool(gone)
-        self._outcomes += [FileOutcome(path, Outcome.REMOVED) for path in gone]
+        self._settler.outcomes += [FileOutcome(path, Outcome.REMOVED) for path in gone]
 
     def finish(self) -> None:
         """Gives back what nothing refers to any more, and brings the indexes up to date."""
@@ -332,7 +202,7 @@ class _Run:
     def report(self) -> IngestReport:
         """What this run did; it is also a line of the ledger."""
         report = IngestReport(
-            files=tuple(sorted(self._outcomes, key=lambda file: file.path)),
+            files=tuple(sorted(self._settler.outcomes, key=lambda file: file.path)),
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._clock.seconds),
             embedding=self._embedding(),
@@ -341,9 +211,3 @@ class _Run:
         text = json.dumps(report.to_dict(), default=str)
         self._store.add_run(Run(self._started_at, report.seconds, report.summary, report.exit_status, text))
         return report
-
-
-def _missing_pages(extracted: ExtractedDocument) -> tuple[int, ...]:
-    """Pages that hold something no search can find: a picture without OCR, or a failure. Blank pages are no loss."""
-    lost = (PageStatus.IMAGE_ONLY, PageStatus.FAILED)
-    return tuple(page.number for page in extracted.pages if page.status in lost)

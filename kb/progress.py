@@ -33,7 +33,13 @@ def terminal_progress() -> Iterator[Callable[[Step], None]]:
         task = bar.add_task("starting", total=None, detail="", pace="")
 
         def draw(step: Step) -> None:
-            told = {"detail": step.detail, "pace": step.pace}
-            bar.update(task, description=step.stage, completed=step.done, total=step.total, **told)
+            bar.update(
+                task,
+                description=step.stage,
+                completed=step.done,
+                total=step.total,
+                detail=step.detail,
+                pace=step.pace,
+            )
 
         yield draw

@@ -43,7 +43,9 @@ def command(function: Callable[P, int], group: click.Group = main) -> click.Comm
             click.echo(str(error), err=True)
             status = NOTHING_DONE
         except KeyboardInterrupt:
-            click.echo("[pdf] Interrupted. What was finished before is kept: run the same command again to go on.", err=True)
+            click.echo(
+                "[pdf] Interrupted. What was finished before is kept: run the same command again to go on.", err=True
+            )
             status = 130
         sys.exit(status)
 

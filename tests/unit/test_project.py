@@ -17,6 +17,7 @@ FLOORS = [
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
     {"report", "plan", "space", "results", "bundled", "page_view"},
     {"pipeline", "search", "questions"},
+    {"settle"},
     {"ingest", "migrate", "health", "logs", "similar", "explain", "evaluate"},
     {"preview", "trouble", "writer", "tune"},
     {"knowledge_base"},
