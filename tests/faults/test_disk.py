@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,9 @@ def test_a_full_disk_is_said_and_the_store_opens_and_goes_on(papers: Path, small
 def test_a_full_disk_keeps_what_was_committed_before(papers: Path, small_disk: Path, endpoint: str) -> None:
     config = write_config(small_disk, endpoint)
     assert run("ingest", papers / "0.pdf", "--config", config).returncode == 0
-    with (small_disk / "ballast").open("wb") as ballast, pytest.raises(OSError, match="No space left"):
+    with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
         while True:
             ballast.write(b"x" * 4096)
-            ballast.flush()
     assert "Free some space" in refused(run("ingest", papers, "--config", config))
     done = run("search", "report 0 page 2", "--json", "--config", config)
     assert done.returncode == 0, done.stderr
