@@ -65,7 +65,7 @@ def status(list_documents: bool, list_runs: bool, config: str | None, changes: t
     click.echo(f"store      {state.store}")
     click.echo(f"documents  {numbers.documents}" + (f" ({by_status})" if by_status else ""))
     click.echo(f"pages      {numbers.pages}")
-    click.echo(f"chunks     {numbers.chunks} ({numbers.bytes / 1e6:.1f} MB, vector index: {numbers.vector_index})")
+    click.echo(f"chunks     {numbers.chunks} ({numbers.bytes / 1e6:.1f} MB, vector index: {numbers.index_in_words})")
     click.echo(f"model      {state.model or 'none yet'}" + (f", {state.dimension} dimensions" if state.model else ""))
     click.echo(f"cache      {state.cache_use}")
     for run in runs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lancedb.index import FTS, BTree, IvfRq
 
-__all__ = ["EXACT_ROWS", "NPROBES", "REFINE_FACTOR", "bring_up_to_date", "index_of"]
+__all__ = ["EXACT_ROWS", "NPROBES", "REFINE_FACTOR", "bring_up_to_date", "build_vector_index", "index_of"]
 
 # Below this exact search is as fast as an index and misses nothing; measured at 384 dimensions (DESIGN, decision 6).
 EXACT_ROWS = 20_000
@@ -31,11 +31,17 @@ def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None
         for table, column in ((chunks, "searched_text"), (pages, "searched_text")):
             if table is not None and table.count_rows():
                 _ensure(table, column, text_index())
-        if chunks is not None and chunks.count_rows() >= EXACT_ROWS:
-            _ensure(chunks, "vector", IvfRq(distance_type="cosine"))
+        if chunks is not None and chunks.count_rows() >= EXACT_ROWS and index_of(chunks, "vector") is None:
+            build_vector_index(chunks)
         for table in (chunks, pages, documents, runs):
             if table is not None:
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
+
+
+def build_vector_index(chunks: Any) -> None:
+    """Builds the index over the vectors, in place of one that is there."""
+    with _quiet():
+        chunks.create_index("vector", config=IvfRq(distance_type="cosine"), replace=True)
 
 
 def text_index() -> FTS:

@@ -25,10 +25,10 @@ class Candidate:
     score: float
 
 
-def nearest(table: Any, vector: Vector, *, limit: int, condition: str | None) -> list[Candidate]:
+def nearest(table: Any, vector: Vector, *, limit: int, nprobes: int, condition: str | None) -> list[Candidate]:
     """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
     query = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    query = query.nprobes(indexes.NPROBES).refine_factor(indexes.REFINE_FACTOR)
+    query = query.nprobes(nprobes).refine_factor(indexes.REFINE_FACTOR)
     rows = _rows(query.select([*CANDIDATE_COLUMNS, "_distance"]), limit, condition)
     return [Candidate(row, 1.0 - float(row.pop("_distance"))) for row in rows]
 

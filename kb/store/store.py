@@ -20,6 +20,7 @@ from kb.errors import StoreError
 from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import Filter, quoted_list
+from kb.store.recall import INDEX_KEY, index_state, keep_recall
 from kb.store.schemas import (
     DOCUMENTS,
     PAGES,
@@ -72,6 +73,13 @@ class Statistics:
     chunks: int
     bytes: int
     vector_index: str
+    vector_recall: float | None  # recall@10 of the index against exact search, when it was last measured
+
+    @property
+    def index_in_words(self) -> str:
+        """The vector index and how much it finds, for a person."""
+        found = f", finds {self.vector_recall:.1%} of the true ten nearest" if self.vector_recall is not None else ""
+        return self.vector_index + found
 
 
 class Store:
@@ -82,6 +90,7 @@ class Store:
         self._lock = threading.RLock()
         self._tables = Tables(self.uri)
         self._documents: tuple[int, _Documents] | None = None
+        self._probes: tuple[int, int] | None = None  # version of the documents table, partitions
 
     @property
     def is_local(self) -> bool:
@@ -197,6 +206,7 @@ class Store:
         chunks = self._tables.get("chunks")
         with store_errors(self.uri):
             index = indexes.index_of(chunks, "vector") if chunks is not None else None
+            state = index_state(self._tables)
             return Statistics(
                 documents=len(documents),
                 documents_by_status=by_status,
@@ -208,6 +218,7 @@ class Store:
                     if (table := self._tables.get(name)) is not None
                 ),
                 vector_index=str(index.index_type) if index is not None else "exact",
+                vector_recall=state.recall if index is not None and state is not None else None,
             )
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -261,6 +272,7 @@ class Store:
         reader = pa.RecordBatchReader.from_batches(schema, rows())
         try:
             self._tables.replace("chunks", reader)
+            self._tables.delete("state", "key", [INDEX_KEY])
         except StoreError:
             if failed:
                 raise failed[0] from None
@@ -309,14 +321,28 @@ class Store:
                 self._tables.get("documents"),
                 self._tables.get("runs"),
             )
+            keep_recall(self._tables)
 
     # --- searching -----------------------------------------------------------------------------------------------
 
     def nearest(self, vector: Vector, *, limit: int, where: Filter | None = None) -> list[Candidate]:
         """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
+        nprobes = self._nprobes()
         return self._found(
-            "chunks", where, lambda table, condition: nearest(table, vector, limit=limit, condition=condition)
+            "chunks",
+            where,
+            lambda table, condition: nearest(table, vector, limit=limit, nprobes=nprobes, condition=condition),
         )
+
+    def _nprobes(self) -> int:
+        """As many partitions as were found to be enough; looked up again only when an ingest has ended since."""
+        documents = self._tables.get("documents")
+        with self._lock, store_errors(self.uri):
+            version = documents.version if documents is not None else 0
+            if self._probes is None or self._probes[0] != version:
+                state = index_state(self._tables)
+                self._probes = (version, state.nprobes if state is not None else indexes.NPROBES)
+            return self._probes[1]
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vector]:
         """Vectors of chunks by id: float32, shape (dimension,)."""

@@ -1,0 +1,88 @@
+"""The vector index: built when a collection is large enough, its recall measured, kept, and mended when it drops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_store import ingested
+
+from kb.config import StorageSettings
+from kb.store import IngestedDocument, Store, indexes, recall
+
+DIMENSION = 96
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that thinks a thousand rows many."""
+    monkeypatch.setattr(indexes, "EXACT_ROWS", 1000)
+    return Store(StorageSettings(uri=str(tmp_path / "data")))
+
+
+def document(name: str, chunks: int, seed: int) -> IngestedDocument:
+    made = ingested(f"/{name}.pdf", [f"{name} {number}" for number in range(chunks)])
+    random = np.random.default_rng(seed)
+    topics = np.random.default_rng(0).standard_normal((12, DIMENSION))
+    drawn = topics[random.integers(0, 12, chunks)] + random.standard_normal((chunks, DIMENSION)) / 2
+    drawn = drawn.astype(np.float32)
+    vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return IngestedDocument(made.document, made.pages, made.chunks, made.searched_texts, vectors)
+
+
+def write(store: Store, *documents: IngestedDocument) -> None:
+    with store.writing():
+        store.commit(documents, dimension=DIMENSION, space="{}")
+        store.sweep()
+        store.bring_up_to_date()
+
+
+def test_a_small_collection_is_searched_exactly(store: Store) -> None:
+    write(store, document("small", 50, 1))
+    assert (store.statistics().vector_index, store.statistics().vector_recall) == ("exact", None)
+
+
+def test_a_large_one_has_an_index_whose_recall_is_known(store: Store) -> None:
+    write(store, document("large", 1500, 1))
+    numbers = store.statistics()
+    assert numbers.vector_index == "IvfRq"
+    assert numbers.vector_recall is not None
+    assert numbers.vector_recall >= 0.95
+    assert "finds" in numbers.index_in_words
+
+
+def test_it_is_measured_again_only_when_much_has_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store, document("large", 1500, 1))
+    measured: list[float] = []
+    real = recall.measured_recall
+
+    def counting(chunks: object, **options: int) -> float:
+        measured.append(real(chunks, **options))
+        return measured[-1]
+
+    monkeypatch.setattr(recall, "measured_recall", counting)
+    write(store, document("a page more", 3, 2))
+    assert measured == []
+    write(store, document("much more", 900, 3))
+    assert len(measured) >= 1
+
+
+def test_an_index_that_finds_too_little_is_built_anew_and_searched_more_widely(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, document("large", 1500, 1))
+    built: list[int] = []
+    real = indexes.build_vector_index
+
+    def building(chunks: object) -> None:
+        built.append(1)
+        real(chunks)
+
+    monkeypatch.setattr(recall, "measured_recall", lambda chunks, nprobes: 0.99 if nprobes == 80 else 0.4)
+    monkeypatch.setattr(indexes, "build_vector_index", building)
+    write(store, document("much more", 900, 3))
+    assert built == [1]
+    assert store.statistics().vector_recall == 0.99
+    assert store._nprobes() == 80
+    assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 10
