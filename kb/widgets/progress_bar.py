@@ -51,7 +51,9 @@ def describe(progress: Progress, seconds: float) -> str:
         parts.append(progress.detail)
     if progress.passages and seconds > 1:
         parts.append(f"{progress.passages / seconds:.0f} passages/s")
-    if 0 < progress.done < progress.total:
+    if progress.seconds_left is not None:
+        parts.append(f"about {_duration(progress.seconds_left)} left")
+    elif 0 < progress.done < progress.total:
         parts.append(f"about {_duration(seconds * (progress.total - progress.done) / progress.done)} left")
     return " · ".join(parts)
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,45 @@ def test_progress_is_drawn_in_the_calling_thread(knowledge_base: KnowledgeBase, 
     knowledge_base.ingest(papers, draw=lambda step: drawn.append((threading.get_ident(), step)))
     assert {thread for thread, _ in drawn} == {threading.get_ident()}
     assert drawn[-1][1].done == drawn[-1][1].total == 2
+
+
+def test_progress_tells_rate_and_remaining_time(knowledge_base: KnowledgeBase, papers: Path) -> None:
+    drawn: list[Progress] = []
+    knowledge_base.ingest(papers, draw=drawn.append)
+    last = [step for step in drawn if step.stage == "ingest"][-1]
+    assert last.rate > 0
+    assert last.unit == "pages"
+    assert "pages a second" in last.pace
+    assert Progress(1, 2, "ingest", rate=3.5, unit="pages", seconds_left=130).pace == (
+        "3.5 pages a second, about 2 min left"
+    )
+
+
+def test_many_copies_cost_one_commit(knowledge_base: KnowledgeBase, papers: Path) -> None:
+    knowledge_base.ingest(papers)
+    before = knowledge_base.store._tables.get("documents").version  # type: ignore[union-attr]
+    for number in range(30):
+        shutil.copy(papers / "travel.pdf", papers / f"copy {number}.pdf")
+    report = knowledge_base.ingest(papers)
+    assert (report.count(Outcome.ADDED), report.exit_status) == (30, 0)
+    assert "embed" not in report.stage_seconds
+    assert knowledge_base.store._tables.get("documents").version - before <= 4  # type: ignore[union-attr]
+
+
+def test_the_end_of_an_ingest_leaves_fresh_indexes_few_fragments_and_no_old_versions(
+    knowledge_base: KnowledgeBase, papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kb.store.indexes.KEEP_VERSIONS", timedelta(milliseconds=1))
+    for number in range(4):
+        make_pdf(papers / f"more {number}.pdf", [f"Turbine {number} was overhauled."])
+        knowledge_base.ingest(papers)
+    for name in ("documents", "pages", "chunks"):
+        table = knowledge_base.store._tables.get(name)
+        assert table is not None
+        for index in table.list_indices():
+            assert table.index_stats(index.name).num_unindexed_rows == 0
+        assert table.stats()["fragment_stats"]["num_fragments"] <= 2  # the newest is joined once it is indexed
+        assert len(table.list_versions()) <= 2
 
 
 @pytest.mark.parametrize(
