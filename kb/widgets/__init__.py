@@ -5,5 +5,14 @@ from kb.widgets.presence import can_be_asked, someone_is_there
 from kb.widgets.search_panel import SearchPanel
 from kb.widgets.setup_panel import SetupPanel
 from kb.widgets.troubleshooting_panel import TroubleshootingPanel
+from kb.widgets.write_settings import WriteSettings
 
-__all__ = ["IngestPanel", "SearchPanel", "SetupPanel", "TroubleshootingPanel", "can_be_asked", "someone_is_there"]
+__all__ = [
+    "IngestPanel",
+    "SearchPanel",
+    "SetupPanel",
+    "TroubleshootingPanel",
+    "WriteSettings",
+    "can_be_asked",
+    "someone_is_there",
+]

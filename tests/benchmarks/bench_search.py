@@ -25,7 +25,9 @@ from places import SAMPLES
 
 from kb import KnowledgeBase
 from kb.bundled import bundled_server
+from kb.config import SearchSettings
 from kb.search import fuse
+from kb.search.candidates import ask
 from kb.store import IngestedDocument, Store
 from kb.store.recall import measured_recall
 from kb.types import Chunk, Document, DocumentStatus, Page, Vector
@@ -116,11 +118,11 @@ def main(sizes: list[int]) -> None:
                 seconds = fill(store, rows, real, words, space)
 
                 def hybrid(number: int, store: Store = store) -> object:
-                    lists = {
-                        "vector": store.nearest(vectors[number], limit=100),
-                        "text": store.matching_chunks(questions[number], limit=100),
-                        "page": store.matching_pages(questions[number], limit=100),
-                    }
+                    settings = SearchSettings()
+                    embedded = vectors[number]
+                    lists = ask(
+                        [store], questions[number], embed_query=lambda _: embedded, settings=settings, where=None
+                    )
                     return fuse(lists, WEIGHTS)
 
                 def nearest(number: int, store: Store = store) -> object:

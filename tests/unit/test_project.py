@@ -23,7 +23,7 @@ FLOORS = [
     {"knowledge_base"},
     {"progress", "setup"},
     {"widgets"},
-    {"cli", "demo", "notebooks", "config_docs", "__init__"},
+    {"cli", "demo", "notebooks", "live_tuning", "config_docs", "__init__"},
     {"__main__"},
 ]
 
