@@ -29,7 +29,7 @@ def questions_for(knowledge_base: KnowledgeBase, file: str, *, count: int) -> li
 
 
 def numbers(text: str | int, name: str) -> list[int]:
-    """Whole numbers in a parameter: "1, 8, 32"; papermill makes a number of "8" by itself. Raises QueryError, which names the parameter."""
+    """Whole numbers in a parameter, "1, 8, 32" (papermill makes a number of "8"). Raises QueryError, which names it."""
     try:
         found = [int(part) for part in str(text).replace(",", " ").split()]
     except ValueError:
