@@ -6,6 +6,7 @@
     ├── StoreError                (OSError)           the LanceDB store
     ├── QueryError                (ValueError)        a query, filter or questions file
     ├── PageError                 (OSError)           a page that cannot be shown
+    ├── RunError                  (RuntimeError)      a notebook that cannot be run, or runs already
     ├── IncompleteError                               some documents failed, and the scheduler asked to be told
     └── EndpointError                                 the four families of the guide
         ├── EndpointConnectionError      (ConnectionError)  "Connection error"
@@ -31,6 +32,7 @@ __all__ = [
     "KnowledgeBaseError",
     "PageError",
     "QueryError",
+    "RunError",
     "SourceError",
     "StoreError",
 ]
@@ -104,6 +106,13 @@ class PageError(KnowledgeBaseError, OSError):
 
     action = "Failed to show the page"
     family = "Page error"
+
+
+class RunError(KnowledgeBaseError, RuntimeError):
+    """A notebook cannot be run as it was asked for, or is running already."""
+
+    action = "Failed to run the notebook"
+    family = "Run error"
 
 
 class IncompleteError(KnowledgeBaseError):

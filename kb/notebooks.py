@@ -9,16 +9,36 @@ from getpass import getpass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kb.backup import thin_out
 from kb.bundled import bundled_server
 from kb.errors import ConfigurationError
 from kb.knowledge_base import KnowledgeBase
+from kb.maintenance import Maintenance
 from kb.report import IngestReport
 from kb.results import Answers, SearchResult
 from kb.setup import KINDS, Kind, SetupResult, configuration_file, write_configuration
 from kb.trouble import Troubleshooting
-from kb.widgets import IngestPanel, SearchPanel, SetupPanel, TroubleshootingPanel, can_be_asked, someone_is_there
+from kb.widgets import (
+    IngestPanel,
+    MaintenancePanel,
+    SearchPanel,
+    SetupPanel,
+    TroubleshootingPanel,
+    can_be_asked,
+    someone_is_there,
+)
 
-__all__ = ["ask", "export", "finish", "finish_setup", "ingest", "open_knowledge_base", "set_up", "troubleshoot"]
+__all__ = [
+    "ask",
+    "export",
+    "finish",
+    "finish_setup",
+    "ingest",
+    "maintain",
+    "open_knowledge_base",
+    "set_up",
+    "troubleshoot",
+]
 
 
 def open_knowledge_base(config: str) -> KnowledgeBase:
@@ -156,6 +176,37 @@ def troubleshoot(
     asked = healthy and query.strip()
     explanation = knowledge_base.explain(query, document=document, page=page) if asked else None
     return Troubleshooting(checks, knowledge_base.findings(), explanation)
+
+
+def maintain(
+    config: str,
+    *,
+    backup_to: str,
+    keep_backups: int,
+    restore_from: str,
+    migrate: bool,
+    interactive: bool,
+) -> Maintenance | MaintenancePanel:
+    """Shows the state of everything and, where asked to, restores, migrates and backs up: by a panel, or at once."""
+    knowledge_base = open_knowledge_base(config)
+    if interactive and someone_is_there():
+        panel = MaintenancePanel(knowledge_base, backup_to=backup_to)
+        panel.begin()
+        return panel
+    done: list[str] = []
+    if restore_from:
+        restored = knowledge_base.restore(restore_from)
+        done.append(f"Restored {restored.documents} documents from {restored.file}.")
+    if migrate:
+        done.append(f"Embedded {knowledge_base.migrate()} passages anew.")
+    backup = None
+    if backup_to:
+        Path(backup_to).mkdir(parents=True, exist_ok=True)
+        backup = knowledge_base.backup(backup_to)
+        done.append(f"Backed up {backup.documents} documents into {backup.file}.")
+        old = thin_out(Path(backup_to), backup.collection, keep=keep_backups) if keep_backups else []
+        done += [f"Deleted the old backup {file}." for file in old]
+    return knowledge_base.maintenance(done=done, backup=backup)
 
 
 def export(knowledge_base: KnowledgeBase, answers: Answers | SearchPanel, *, csv: str, bibtex: str) -> None:

@@ -11,8 +11,8 @@ __all__ = ["MAX_QUERY", "checked", "content_words", "stem"]
 # Longer queries are a mistake (a pasted document), and no model reads them.
 MAX_QUERY = 10_000
 
-# In a document these are rare, so BM25 would weigh "what" and "how" like names. 617 questions over 44 documents:
-# without them page nDCG@10 is 0.010 better (tests/benchmarks/bench_search.py shows it).
+# In a document these are rare, so BM25 would weigh "what" and "how" like names. Without them full text alone gains
+# most; the whole search gains 0.003 nDCG@10 on 617 questions over 44 documents (tests/benchmarks/bench_retrieval.py).
 QUESTION_WORDS = frozenset(
     """
     what which who whom whose when where why how do does did is are was were be been has have had can could should

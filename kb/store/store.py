@@ -197,6 +197,19 @@ class Store:
             rows = table.to_arrow().sort_by([("started_at", "descending")]).slice(0, limit).to_pylist()
         return [Run(**row) for row in rows]
 
+    def space_on_disk(self) -> dict[str, int]:
+        """Bytes of each table with its indexes and old versions, and of what lies beside the collections."""
+        if not self.is_local:
+            return {}
+        folder = Path(self.uri)
+        parts = {path.name.removesuffix(".lance"): path for path in sorted(folder.glob("*.lance"))}
+        beside = {path.name.lstrip("."): path for path in (folder.parent / ".cache", folder.parent / ".uploads")}
+        return {
+            name: sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            for name, path in (parts | beside).items()
+            if path.is_dir()
+        }
+
     def statistics(self) -> Statistics:
         """Counts and sizes, for status."""
         documents = self.documents().values()

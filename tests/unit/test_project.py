@@ -13,13 +13,14 @@ import yaml
 from places import ROOT
 
 FLOORS = [
-    {"types", "errors", "config", "config_file", "config_problems", "html", "overlap"},
+    {"types", "errors", "config", "config_file", "config_problems", "html", "overlap", "run", "schedule"},
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
-    {"report", "plan", "space", "results", "bundled", "page_view"},
+    {"report", "plan", "space", "results", "bundled", "page_view", "backup", "collection_map", "charts"},
     {"pipeline", "search", "questions"},
     {"settle"},
-    {"ingest", "migrate", "health", "logs", "similar", "explain", "evaluate"},
-    {"preview", "trouble", "writer", "tune"},
+    {"ingest", "migrate", "health", "logs", "similar", "explain", "evaluate", "drift"},
+    {"preview", "trouble", "writer", "tune", "maintenance"},
+    {"keeping", "measuring"},
     {"knowledge_base"},
     {"progress", "setup"},
     {"widgets"},

@@ -1,0 +1,60 @@
+"""A browser, and JupyterLab with a collection in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from making import make_pdf, write_config
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lab import install_notebooks, serving
+
+QUIET = ("--port=0", "--ip=127.0.0.1", "--allow-root", "--IdentityProvider.token=")
+SCRIPT = "<script>document.title = 'taken over'</script>"
+MARGIN = "Operating margin fell to nine percent in 2022\nbecause freight costs doubled."
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs the Debian package chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots are kept: $PDFKB_PICTURES, else a folder of this run."""
+    named = os.environ.get("PDFKB_PICTURES")
+    folder = Path(named) if named else tmp_path_factory.mktemp("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
+    """A folder as a person has it: notebooks, a configuration, PDFs to read."""
+    folder = tmp_path_factory.mktemp("home")
+    make_pdf(folder / "papers" / "annual.pdf", ["Cover", MARGIN, "Outlook"], title=SCRIPT)
+    make_pdf(folder / "papers" / "bees.pdf", ["Bees dance to tell where flowers are."], title="On bees")
+    for number in range(120):
+        make_pdf(folder / "many" / f"report{number}.pdf", [f"Report {number}, page {page}." for page in range(20)])
+    install_notebooks(folder, write_config(folder, endpoint))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab(home: Path) -> Iterator[str]:
+    """The URL of a JupyterLab that serves this folder."""
+    with serving(home, "jupyterlab", *QUIET) as url:
+        yield url
