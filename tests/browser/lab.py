@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from places import ROOT
@@ -57,6 +58,8 @@ def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
             try:
                 with urlopen(f"{url}/api", timeout=2):
                     return url
+            except HTTPError:  # Voila has no such page, but it answers
+                return url
             except OSError:
                 pass
         time.sleep(0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,6 @@ from lab import RUN_MS, Notebook, serving
 from playwright.sync_api import Browser, expect
 
 pytestmark = pytest.mark.timeout(240)
-
-VOILA = ("--port=0", "--strip_sources=True")
 
 expect.set_options(timeout=RUN_MS)
 
@@ -103,7 +102,10 @@ def test_4_a_missed_page_is_explained(opened: Notebook) -> None:
 
 
 def test_5_voila_shows_the_search_as_a_web_page(browser: Browser, home: Path, pictures: Path) -> None:
-    with serving(home, "voila", *VOILA, str(home / "notebooks" / "search.ipynb")) as url:
+    with socket.socket() as free:  # it does not take port 0
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serving(home, "voila", f"--port={port}", str(home / "notebooks" / "search.ipynb")) as url:
         page = browser.new_page(viewport={"width": 1000, "height": 900})
         page.goto(url)
         question = page.locator(".pdfkb-panel input[type=text]").first
