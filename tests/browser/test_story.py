@@ -11,6 +11,8 @@ import pytest
 from lab import RUN_MS, Notebook, serving
 from playwright.sync_api import Browser, expect
 
+from kb import KnowledgeBase
+
 pytestmark = pytest.mark.timeout(240)
 
 expect.set_options(timeout=RUN_MS)
@@ -102,6 +104,8 @@ def test_4_a_missed_page_is_explained(opened: Notebook) -> None:
 
 
 def test_5_voila_shows_the_search_as_a_web_page(browser: Browser, home: Path, pictures: Path) -> None:
+    with KnowledgeBase.open(home / "config" / "pdf_knowledge.json") as knowledge_base:
+        knowledge_base.ingest(home / "papers")
     with socket.socket() as free:  # it does not take port 0
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
