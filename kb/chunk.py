@@ -26,6 +26,8 @@ PIPELINE_VERSION = 2
 CONTEXT_SHARE = 0.25
 # Two texts joined can have a token or two more than both together, at the seam.
 SEAM_TOKENS = 2
+# By so many tokens, and more, the same text may differ cut out and within the whole.
+BORDER_TOKENS = 6
 # Characters. A heading by itself answers nothing, and would stand above the passage that does.
 LEAST_SECTION = 80
 SECTION_SEPARATOR = " > "
@@ -121,8 +123,10 @@ class Chunker:
         if tokenizer is None:
             return self._split_by_counting(text, capacity)
         overlap = min(self._settings.overlap, capacity - 1)
-        pieces = TextSplitter.from_callback(_counting(text, tokenizer), capacity, overlap=overlap).chunks(text)
-        if all(tokens <= capacity + self._special_tokens for tokens in self._counter.count(pieces)):
+        count = _counting(text, tokenizer)
+        pieces = TextSplitter.from_callback(count, capacity, overlap=overlap).chunks(text)
+        close = [piece for piece in pieces if count(piece) > capacity - BORDER_TOKENS]
+        if not close or all(tokens <= capacity + self._special_tokens for tokens in self._counter.count(close)):
             return pieces
         return TextSplitter.from_huggingface_tokenizer(tokenizer, capacity, overlap=overlap).chunks(text)
 
@@ -139,7 +143,8 @@ def _counting(text: str, tokenizer: Tokenizer) -> Callable[[str], int]:
     """Counts the tokens of a part of the text by where the tokens of the whole lie.
 
     The splitter measures each part some ten times over; tokenizing it each time took twice as long as reading the PDF.
-    A tokenizer that looks over the borders of words can differ by a token, so what comes out is counted once more.
+    A tokenizer that looks over the borders of words can differ by a token, so what comes close to the limit is
+    counted once more.
     """
     offsets = tokenizer.encode(text, add_special_tokens=False).offsets
     starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
