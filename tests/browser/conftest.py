@@ -21,8 +21,9 @@ SCRIPT = "<script>document.title = 'taken over'</script>"
 MARGIN = "Operating margin fell to nine percent in 2022\nbecause freight costs doubled."
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed after its tests: while playwright runs, no other test could run an event loop."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs the Debian package chromium")
@@ -32,7 +33,7 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots are kept: $PDFKB_PICTURES, else a folder of this run."""
     named = os.environ.get("PDFKB_PICTURES")
@@ -41,7 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
     """A folder as a person has it: notebooks, a configuration, PDFs to read."""
     folder = tmp_path_factory.mktemp("home")
@@ -53,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(home: Path) -> Iterator[str]:
     """The URL of a JupyterLab that serves this folder."""
     with serving(home, "jupyterlab", *QUIET) as url:
