@@ -165,9 +165,12 @@ class Serving:
         working = served.submit(ids, timings(request))
         self._waiting[working] = request, deadline
         try:
-            return await working
+            answer = await working
         finally:
             del self._waiting[working]
+        if time.monotonic() > deadline:  # between two looks of the watcher: whoever set it has stopped listening
+            raise timed_out()
+        return answer
 
     def _seconds_allowed(self, request: Request) -> float:
         """What the client allows, at most what the server does."""

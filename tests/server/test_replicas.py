@@ -55,9 +55,11 @@ def test_a_bulk_that_nobody_waits_for_is_dropped_everywhere(models: list[Model],
         for model in models:
             model.gate.set()
         await asyncio.gather(*(batcher.submit(texts(2)) for batcher in batchers))
+        async with asyncio.timeout(10):  # a replica drops what it holds when it next looks at its queue
+            while any(batcher.queued_tokens for batcher in batchers):
+                await asyncio.sleep(0.01)
 
     asyncio.run(ask())
-    assert [batcher.queued_tokens for batcher in batchers] == [0, 0]
     assert sum(len(batch) for model in models for batch in model.batches) < len(LENGTHS) * 10 / 2
 
 
