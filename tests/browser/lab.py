@@ -26,6 +26,9 @@ RUN_MS = 90_000
 def serving(folder: Path, program: str, *options: str) -> Iterator[str]:
     """The base URL of `jupyter lab` or `voila` with this folder as its home and as the place of its settings."""
     log = folder / f"{program}.log"
+    settings = folder / "jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')  # its question hides a corner
     home = {"HOME": str(folder), "JUPYTER_CONFIG_DIR": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython")}
     environment = os.environ | home | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
     with log.open("wb") as output:
@@ -106,6 +109,7 @@ class Notebook:
     def picture(self, name: str) -> Path:
         """A screenshot of the window, kept as an artefact."""
         file = self._pictures / f"{self.name}-{name}-{self._theme}.png"
+        self.panel.evaluate("panel => panel.scrollIntoView()")
         self.page.screenshot(path=file)
         return file
 
