@@ -12,6 +12,7 @@ import numpy as np
 
 from kb.html import render
 from kb.questions import Question
+from kb.shown import Shown
 from kb.types import Hit, Progress
 
 __all__ = ["EVALUATION_DEPTH", "Answered", "Evaluation", "ModeResult", "Score", "evaluate", "gain"]
@@ -67,7 +68,7 @@ class ModeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Shown):
     """Several ways to search, on the same questions. `unknown` are documents that the collection does not hold."""
 
     questions: int
@@ -90,8 +91,9 @@ class Evaluation:
     def _repr_html_(self) -> str:
         return render("evaluation.html", evaluation=self, measures=MEASURES, levels=LEVELS)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": str(self.to_dict()), "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return str(self.to_dict())
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from kb.html import render
 from kb.search import content_words
+from kb.shown import Shown
 from kb.store import Candidate, Filter, Store
 from kb.types import Document, DocumentStatus, Hit, Vector
 
@@ -64,7 +65,7 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Shown):
     """What each list ranked for a query, what came of it, and what stands in the way of the page expected."""
 
     query: str
@@ -83,9 +84,9 @@ class Explanation:
     def _repr_html_(self) -> str:
         return render("explanation.html", explanation=self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        text = "\n".join(f"{finding.what} {finding.fix}".strip() for finding in self.findings)
-        return {"text/plain": text, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return "\n".join(f"{finding.what} {finding.fix}".strip() for finding in self.findings)
 
 
 def explain(
@@ -220,7 +221,7 @@ def _of_ranks(
 
 def _words(query: str, text: str) -> Iterator[Finding]:
     """Which words of the question stand on the page: full text can find it by no others."""
-    asked = list(dict.fromkeys(word for word in re.findall(r"\w{3,}", query.casefold())))
+    asked = list(dict.fromkeys(word for word in re.findall(r"\w{3,}", content_words(query).casefold())))
     there = set(re.findall(r"\w+", text.casefold()))
     missing = [word for word in asked if word not in there]
     if asked and missing:

@@ -17,13 +17,9 @@ from kb.maintenance import Maintenance
 from kb.migrate import migrate
 from kb.results import Status
 from kb.store import Store
-from kb.types import Progress
+from kb.types import Progress, draw_nothing
 
 __all__ = ["Keeping"]
-
-
-def _no_drawing(_: Progress) -> None:
-    pass
 
 
 class Keeping:
@@ -41,7 +37,7 @@ class Keeping:
     @abstractmethod
     def status(self) -> Status: ...
 
-    def migrate(self, *, draw: Callable[[Progress], None] = _no_drawing) -> int:
+    def migrate(self, *, draw: Callable[[Progress], None] = draw_nothing) -> int:
         """Embeds every stored passage with the endpoint's model of today; gives their number.
 
         Raises StoreError where there is nothing, or EndpointError.

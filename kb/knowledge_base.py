@@ -35,13 +35,9 @@ from kb.sources import within
 from kb.space import check_space, space_of
 from kb.store import Filter, Store, parse_condition, parse_date, parse_pages
 from kb.trouble import collection_findings
-from kb.types import Hit, Progress, Vector
+from kb.types import Hit, Progress, Vector, draw_nothing
 
 __all__ = ["KnowledgeBase"]
-
-
-def _no_drawing(_: Progress) -> None:
-    pass
 
 
 class KnowledgeBase(Measuring, Keeping):
@@ -71,7 +67,7 @@ class KnowledgeBase(Measuring, Keeping):
         *paths: str | os.PathLike[str],
         prune: bool = False,
         retry_failed: bool = False,
-        draw: Callable[[Progress], None] = _no_drawing,
+        draw: Callable[[Progress], None] = draw_nothing,
         stop: Callable[[], bool] = lambda: False,
     ) -> IngestReport:
         """Brings the collection up to date with files and folders; `prune` also forgets vanished files under them.

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 from kb.errors import QueryError
 from kb.knowledge_base import KnowledgeBase
 from kb.questions import Question, read_questions
+from kb.shown import Shown
 from kb.tune import EndpointTuning, RetrievalTuning
 from kb.tune.retrieval import GRID
 from kb.widgets import WriteSettings, someone_is_there
 
 __all__ = ["conclude", "numbers", "questions_for", "tune_endpoint", "tune_retrieval"]
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Shown)
 
 
 def questions_for(knowledge_base: KnowledgeBase, file: str, *, count: int) -> list[Question]:
@@ -95,11 +96,12 @@ def _live(run: Callable[[Callable[[T], None]], T]) -> T:
     def show(state: T) -> None:
         nonlocal shown
         if shown:
-            handle.update(state)
+            handle.update(state.as_report(), raw=True)
         else:
-            handle.display(state)
+            handle.display(state.as_report(), raw=True)
             shown = True
 
     result = run(show)
     show(result)
+    result.show_data()
     return result

@@ -13,13 +13,14 @@ from kb.collection_map import CollectionMap
 from kb.drift import Drift
 from kb.html import render
 from kb.results import Status
+from kb.shown import Shown
 from kb.store import Run
 
 __all__ = ["Maintenance"]
 
 
 @dataclass(frozen=True, slots=True)
-class Maintenance:
+class Maintenance(Shown):
     """What was looked at, and what was done."""
 
     status: Status
@@ -67,9 +68,6 @@ class Maintenance:
     def _repr_html_(self) -> str:
         return render("maintenance.html", state=self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {
-            "text/plain": "\n".join([*self.done, self.problem, str(self.status.to_dict())]).strip(),
-            "text/html": self._repr_html_(),
-            "application/json": self.to_dict(),
-        }
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return "\n".join([*self.done, self.problem, str(self.status.to_dict())]).strip()

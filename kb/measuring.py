@@ -20,7 +20,7 @@ from kb.store import Store
 from kb.tune import EndpointTuning, RetrievalTuning, tune_endpoint, tune_retrieval
 from kb.tune.endpoint import BATCH_SIZES, CONCURRENCIES
 from kb.tune.retrieval import GRID as RETRIEVAL_GRID
-from kb.types import Hit, Progress
+from kb.types import Hit, Progress, draw_nothing
 from kb.writer import questions_by_model
 
 __all__ = ["Measuring"]
@@ -28,10 +28,6 @@ __all__ = ["Measuring"]
 # Enough for every batch size, and that no batch is like the last one.
 TUNING_TEXTS = 1024
 MADE_UP_TEXT = "The operating margin fell because freight and energy cost more than a year before. " * 10
-
-
-def _no_drawing(_: Progress) -> None:
-    pass
 
 
 class Measuring:
@@ -62,7 +58,7 @@ class Measuring:
         *,
         modes: Sequence[str] = (),
         rerank: bool | None = None,
-        draw: Callable[[Progress], None] = _no_drawing,
+        draw: Callable[[Progress], None] = draw_nothing,
     ) -> Evaluation:
         """How well questions with known pages are answered, for each mode (all three unless some are named).
 
@@ -81,7 +77,7 @@ class Measuring:
         questions: str | os.PathLike[str] | Sequence[Question],
         *,
         grid: Mapping[str, Sequence[Any]] = RETRIEVAL_GRID,
-        draw: Callable[[Progress], None] = _no_drawing,
+        draw: Callable[[Progress], None] = draw_nothing,
         show: Callable[[RetrievalTuning], None] = lambda _: None,
     ) -> RetrievalTuning:
         """Tries chunkings and weights on questions with known pages; the collection stays as it is.
@@ -109,7 +105,7 @@ class Measuring:
         concurrencies: Sequence[int] = (),
         dtypes: Sequence[str] = (),
         seconds: float = 3.0,
-        draw: Callable[[Progress], None] = _no_drawing,
+        draw: Callable[[Progress], None] = draw_nothing,
         show: Callable[[EndpointTuning], None] = lambda _: None,
     ) -> EndpointTuning:
         """Measures the endpoint with passages of the collection, or with made-up ones. Raises EndpointError."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from kb.errors import IncompleteError
 from kb.html import render
+from kb.shown import Shown
 from kb.types import DocumentStatus
 
 __all__ = ["BusyClock", "FileOutcome", "IngestReport", "Outcome"]
@@ -48,7 +49,7 @@ class FileOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport:
+class IngestReport(Shown):
     """A whole run. `stopped` says why it ended early; what was committed by then is kept."""
 
     files: tuple[FileOutcome, ...]
@@ -118,8 +119,9 @@ class IngestReport:
     def _repr_html_(self) -> str:
         return render("report.html", report=self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": self.summary, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return self.summary
 
 
 class BusyClock:

@@ -8,13 +8,14 @@ from typing import Any
 
 from kb.exports import to_bibtex, to_csv
 from kb.html import render
+from kb.shown import Shown
 from kb.store import Statistics
 from kb.types import Document, Hit
 
 __all__ = ["Answers", "SearchResult", "Status"]
 
 
-class SearchResult(list[Hit]):
+class SearchResult(Shown, list[Hit]):
     """The hits of a query, best first."""
 
     def __init__(self, query: str, hits: Iterable[Hit]) -> None:
@@ -46,11 +47,8 @@ class SearchResult(list[Hit]):
         hits = [f"{hit.rank}. {hit.citation}\n   {' '.join(hit.text.split())}" for hit in self]
         return "\n".join([self.query, *(hits or ["No hits."])])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": self.to_text(), "text/html": self._repr_html_(), "application/json": self.to_dict()}
 
-
-class Answers(list[SearchResult]):
+class Answers(Shown, list[SearchResult]):
     """The results of several queries, in the order asked."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,13 +58,13 @@ class Answers(list[SearchResult]):
     def _repr_html_(self) -> str:
         return "".join(result._repr_html_() for result in self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        text = "\n\n".join(result.to_text() for result in self)
-        return {"text/plain": text, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return "\n\n".join(result.to_text() for result in self)
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class Status(Shown):
     """What a collection holds, and in which embedding space its vectors are."""
 
     store: str
@@ -99,5 +97,6 @@ class Status:
     def _repr_html_(self) -> str:
         return render("status.html", status=self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": str(self.to_dict()), "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return str(self.to_dict())

@@ -14,6 +14,7 @@ from kb.health import Check
 from kb.html import render
 from kb.report import IngestReport
 from kb.results import SearchResult
+from kb.shown import Shown
 
 __all__ = [
     "KEY_VARIABLE",
@@ -72,7 +73,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class SetupResult:
+class SetupResult(Shown):
     """How far a setup came: the checks, then the file written, the first PDF read, the first question answered."""
 
     checks: Sequence[Check]
@@ -105,9 +106,9 @@ class SetupResult:
     def _repr_html_(self) -> str:
         return render("setup.html", result=self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        text = "\n".join(f"{check.status:<5}{check.name}: {check.came_back}" for check in self.checks)
-        return {"text/plain": text, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return "\n".join(f"{check.status:<5}{check.name}: {check.came_back}" for check in self.checks)
 
 
 def configuration_file(config: str) -> Path:

@@ -17,6 +17,7 @@ from kb.errors import (
 from kb.explain import Explanation, Finding, slowest_stage
 from kb.health import Check
 from kb.html import render
+from kb.shown import Shown
 from kb.store import Store
 
 __all__ = ["SYMPTOMS", "Troubleshooting", "collection_findings"]
@@ -56,7 +57,7 @@ SYMPTOMS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Troubleshooting:
+class Troubleshooting(Shown):
     """Everything looked at: the endpoint, the collection, and a query where one was named."""
 
     checks: Sequence[Check]
@@ -75,10 +76,11 @@ class Troubleshooting:
     def _repr_html_(self) -> str:
         return render("troubleshooting.html", trouble=self, symptoms=SYMPTOMS)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
         lines = [f"{check.status:<5}{check.name}: {check.came_back}" for check in self.checks]
         lines += [f"{finding.status:<5}{finding.what}" for finding in self.collection]
-        return {"text/plain": "\n".join(lines), "text/html": self._repr_html_(), "application/json": self.to_dict()}
+        return "\n".join(lines)
 
 
 def collection_findings(store: Store) -> list[Finding]:

@@ -28,6 +28,7 @@ __all__ = [
     "Progress",
     "Section",
     "Vector",
+    "draw_nothing",
 ]
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -205,3 +206,7 @@ class Progress:
             minutes, seconds = divmod(round(self.seconds_left), 60)
             parts.append(f"about {minutes:,} min left" if minutes else f"about {seconds} s left")
         return ", ".join(parts)
+
+
+def draw_nothing(_: Progress) -> None:
+    """For who does not watch."""

@@ -11,6 +11,8 @@ __all__ = ["at_most_per_page", "merged"]
 
 # A neighbour is worth reading on where it has at least this share of the passage's own score.
 WORTH = 0.5
+# Characters. Where less is the same it is chance, a word said twice, and stays.
+LEAST_SHARED = 20
 
 
 def at_most_per_page(items: Sequence[Fused], most: int) -> list[Fused]:
@@ -48,7 +50,7 @@ def merged(item: Fused, others: Sequence[Fused]) -> Fused:
 
 def _joined(first: str, second: str) -> str:
     """Two chunks as they stand on the page: what they share (chunking.overlap) once."""
-    for size in range(min(len(first), len(second)), 0, -1):
+    for size in range(min(len(first), len(second)), LEAST_SHARED - 1, -1):
         if first.endswith(second[:size]):
-            return first + second[size:] if size > 3 else f"{first}\n{second}"
+            return first + second[size:]
     return f"{first}\n{second}"

@@ -3,9 +3,10 @@
 from kb.store.conditions import Condition, parse_condition
 from kb.store.dates import parse_date
 from kb.store.filters import Filter, parse_pages
+from kb.store.reading import Run, Statistics
 from kb.store.schemas import IngestedDocument
 from kb.store.searching import Candidate
-from kb.store.store import Run, Statistics, Store
+from kb.store.store import Store
 
 __all__ = [
     "Candidate",

@@ -20,6 +20,7 @@ from kb.config import EmbedderSettings
 from kb.embed import Embedder
 from kb.errors import EndpointError
 from kb.html import render
+from kb.shown import Shown
 from kb.tune.charts import throughput
 from kb.types import Progress
 
@@ -47,7 +48,7 @@ class EndpointTrial:
 
 
 @dataclass(frozen=True)
-class EndpointTuning:
+class EndpointTuning(Shown):
     """Every trial. `advice` names the knee: the smallest load that gets nearly everything out of the endpoint."""
 
     endpoint: str
@@ -82,8 +83,9 @@ class EndpointTuning:
     def _repr_html_(self) -> str:
         return render("endpoint_tuning.html", tuning=self, picture=throughput(self.trials, self.knee))
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": self.advice, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return self.advice
 
 
 def tune_endpoint(

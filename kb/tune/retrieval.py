@@ -18,6 +18,7 @@ from kb.html import render
 from kb.ingest import ingest
 from kb.questions import Question
 from kb.search import Reranker, search
+from kb.shown import Shown
 from kb.store import Store
 from kb.tune.charts import quality_against_cost
 from kb.types import Hit, Progress, Vector
@@ -62,7 +63,7 @@ class RetrievalTrial:
 
 
 @dataclass(frozen=True)
-class RetrievalTuning:
+class RetrievalTuning(Shown):
     """Every trial; the first is how things are. `missing` are documents whose files are gone, left out of it."""
 
     trials: tuple[RetrievalTrial, ...]
@@ -122,8 +123,9 @@ class RetrievalTuning:
     def _repr_html_(self) -> str:
         return render("retrieval_tuning.html", tuning=self, picture=quality_against_cost(self.trials, self.best))
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": self.advice, "text/html": self._repr_html_(), "application/json": self.to_dict()}
+    def to_text(self) -> str:
+        """The result where there is no HTML."""
+        return self.advice
 
 
 def tune_retrieval(

@@ -1,8 +1,8 @@
 """Panels for notebooks: each a thin view over `KnowledgeBase`. They appear only where someone is there to use them."""
 
+from kb.presence import can_be_asked, someone_is_there
 from kb.widgets.ingest_panel import IngestPanel
 from kb.widgets.maintenance_panel import MaintenancePanel
-from kb.widgets.presence import can_be_asked, someone_is_there
 from kb.widgets.search_panel import SearchPanel
 from kb.widgets.setup_panel import SetupPanel
 from kb.widgets.troubleshooting_panel import TroubleshootingPanel

@@ -69,6 +69,7 @@ def test_2_an_ingest_is_watched_stopped_and_gone_on_with(opened: Notebook, home:
     opened.button("Go on").click()
     expect(opened.panel).to_contain_text(re.compile(r"\d+ added, [1-9]\d* unchanged"))
     opened.picture("done")
+    expect(opened.page.locator(".jp-RenderedJSON")).to_have_count(0)  # reports, not trees of data
 
 
 @pytest.mark.parametrize("opened", ["search"], indirect=True)

@@ -84,3 +84,15 @@ def test_notebooks_hold_no_output_and_no_logic(notebook: Path) -> None:
     lines = [line for cell in code for line in cell.source.splitlines()]
     assert len(lines) <= 60
     assert not any(line.lstrip().startswith(("def ", "class ")) for line in lines)
+
+
+def test_report_and_data_are_two_outputs_for_jupyterlab_shows_the_data_alone_where_one_has_both(
+    papers: Path, tmp_path: Path, endpoint: str
+) -> None:
+    config = write_config(tmp_path / "kb", endpoint)
+    output = tmp_path / "ingested.ipynb"
+    assert papermill("ingest", output, *parameters(config=config, source=papers)).returncode == 0
+    kinds = [set(data) for data in outputs_of(output)]
+    assert {"text/plain", "text/html"} in kinds
+    assert {"application/json"} in kinds
+    assert not [kind for kind in kinds if {"text/html", "application/json"} <= kind]

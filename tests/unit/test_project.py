@@ -13,7 +13,19 @@ import yaml
 from places import ROOT
 
 FLOORS = [
-    {"types", "errors", "config", "config_file", "config_problems", "html", "overlap", "run", "schedule"},
+    {
+        "types",
+        "errors",
+        "config",
+        "config_file",
+        "config_problems",
+        "html",
+        "overlap",
+        "run",
+        "schedule",
+        "presence",
+        "shown",
+    },
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
     {"report", "plan", "space", "results", "bundled", "page_view", "backup", "collection_map", "charts"},
     {"pipeline", "search", "questions"},

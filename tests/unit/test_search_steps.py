@@ -58,8 +58,13 @@ def test_a_hit_goes_on_into_the_passages_beside_it_that_answer_as_well() -> None
 
 
 def test_what_two_passages_share_is_shown_once() -> None:
-    items = [fused("a", 1.0, text="one two three four"), fused("b", 1.0, position=1, text="three four five")]
-    assert merged(items[0], items).row["text"] == "one two three four five"
+    shared = "freight cost more than before."
+    items = [
+        fused("a", 1.0, text=f"Margins fell, for {shared}"),
+        fused("b", 1.0, position=1, text=f"{shared} Costs"),
+        fused("c", 1.0, position=2, text="Costs rose."),
+    ]
+    assert merged(items[0], items).row["text"] == f"Margins fell, for {shared} Costs\nCosts rose."
 
 
 def test_diversity_passes_over_what_was_said_already() -> None:
