@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from places import SAMPLES, SHARED
 
 from kb.bundled import bundled_server
+
+
+def pytest_configure() -> None:
+    """What tests start can be interrupted, also where the suite runs in the background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
