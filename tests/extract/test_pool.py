@@ -127,8 +127,8 @@ from kb.extract import ExtractionPool
 pool = ExtractionPool(ExtractionSettings(workers=2))
 futures = [pool.submit(Path(sys.argv[1])) for _ in range(2)]
 time.sleep(1.5)
-print("reading", flush=True)
 try:
+    print("reading", flush=True)
     futures[0].result()
 except KeyboardInterrupt:
     pool.close()
