@@ -55,6 +55,7 @@ class Passage:
     page: Page
     section: tuple[str, ...]
     text: str
+    tokens: int  # of all that is embedded of it
 
 
 class Chunker:
@@ -83,6 +84,7 @@ class Chunker:
                     last_page=passage.page.number,
                     page_label=passage.page.label,
                     section=passage.section,
+                    tokens=passage.tokens,
                 )
             )
         return chunks
@@ -93,18 +95,18 @@ class Chunker:
         return [self._prefix + contexts[chunk.section] + chunk.text for chunk in chunks]
 
     def _passages(self, document: ExtractedDocument, title: str) -> Iterator[Passage]:
-        capacities: dict[tuple[str, ...], int] = {}
+        contexts: dict[tuple[str, ...], int] = {}
         for page in document.pages:
             for section, text in _sections(page):
-                if section not in capacities:
-                    capacities[section] = self._capacity(self._prefix + self._context(title, section))
-                for piece in self._split(text, capacities[section]):
-                    yield Passage(page, section, piece)
+                if section not in contexts:
+                    contexts[section] = self._counter.count([self._prefix + self._context(title, section)])[0]
+                for piece, tokens in self._split(text, self._capacity(contexts[section])):
+                    yield Passage(page, section, piece, contexts[section] + tokens)
 
-    def _capacity(self, context: str) -> int:
+    def _capacity(self, context_tokens: int) -> int:
         """Tokens left for the passage: the chunk size, or less where context and maximum length leave less."""
-        used = self._counter.count([context])[0] + SEAM_TOKENS
-        return max(1, min(self._settings.max_tokens - self._special_tokens, self._counter.max_tokens - used))
+        left = self._counter.max_tokens - context_tokens - SEAM_TOKENS
+        return max(1, min(self._settings.max_tokens - self._special_tokens, left))
 
     def _context(self, title: str, section: tuple[str, ...]) -> str:
         """Title and section as they are put before a passage, the outer sections dropped first where it is too long."""
@@ -118,25 +120,30 @@ class Chunker:
                 return context
         return ""
 
-    def _split(self, text: str, capacity: int) -> list[str]:
+    def _split(self, text: str, capacity: int) -> list[tuple[str, int]]:
+        """Pieces with their tokens, special ones not counted."""
         tokenizer = self._counter.huggingface
         if tokenizer is None:
             return self._split_by_counting(text, capacity)
         overlap = min(self._settings.overlap, capacity - 1)
         count = _counting(text, tokenizer)
         pieces = TextSplitter.from_callback(count, capacity, overlap=overlap).chunks(text)
-        close = [piece for piece in pieces if count(piece) > capacity - BORDER_TOKENS]
+        counts = list(map(count, pieces))
+        close = [piece for piece, tokens in zip(pieces, counts, strict=True) if tokens > capacity - BORDER_TOKENS]
         if not close or all(tokens <= capacity + self._special_tokens for tokens in self._counter.count(close)):
-            return pieces
-        return TextSplitter.from_huggingface_tokenizer(tokenizer, capacity, overlap=overlap).chunks(text)
+            return list(zip(pieces, counts, strict=True))
+        pieces = TextSplitter.from_huggingface_tokenizer(tokenizer, capacity, overlap=overlap).chunks(text)
+        return [(piece, min(capacity, count(piece))) for piece in pieces]
 
-    def _split_by_counting(self, text: str, capacity: int) -> list[str]:
+    def _split_by_counting(self, text: str, capacity: int) -> list[tuple[str, int]]:
         """Without the tokenizer at hand: cut by characters at the text's own rate, then halve what is too long."""
         if not text.strip():
             return []
         limit = capacity + self._special_tokens
         rate = max(1.0, len(text) / max(1, self._counter.count([text])[0] - self._special_tokens))
-        return _cut_until(text, int(capacity * rate), int(self._settings.overlap * rate), self._counter.count, limit)
+        overlap = int(self._settings.overlap * rate)
+        pieces = _cut_until(text, int(capacity * rate), overlap, self._counter.count, limit)
+        return [(piece, tokens - self._special_tokens) for piece, tokens in pieces]
 
 
 def _counting(text: str, tokenizer: Tokenizer) -> Callable[[str], int]:
@@ -158,13 +165,13 @@ def _counting(text: str, tokenizer: Tokenizer) -> Callable[[str], int]:
 
 def _cut_until(
     text: str, characters: int, overlap: int, count: Callable[[Sequence[str]], list[int]], limit: int
-) -> list[str]:
+) -> list[tuple[str, int]]:
     characters = max(1, characters)
     pieces = TextSplitter(characters, overlap=min(overlap, characters - 1)).chunks(text)
-    fitting: list[str] = []
+    fitting: list[tuple[str, int]] = []
     for piece, tokens in zip(pieces, count(pieces) if pieces else [], strict=True):
         if tokens <= limit or characters == 1:
-            fitting.append(piece)
+            fitting.append((piece, tokens))
         else:
             fitting += _cut_until(piece, min(characters, len(piece)) // 2, overlap // 2, count, limit)
     return fitting

@@ -136,6 +136,7 @@ class SearchSettings(Section):
     vector_weight: float = Field(0.5, ge=0, description="weight of the vector list in hybrid search")
     text_weight: float = Field(1.0, ge=0, description="weight of the full-text list of chunks in hybrid search")
     page_weight: float = Field(1.0, ge=0, description="weight of the full-text list of pages")
+    pair_weight: float = Field(0.3, ge=0, description="weight of words that follow each other as in the question")
     fusion: Literal["score", "rrf"] = Field("score", description="add up scaled scores, or reciprocal ranks")
     per_page: int = Field(1, ge=0, description="most hits from one page; 0: as many as there are")
     neighbours: bool = Field(True, description="a hit goes on into the passages beside it that answer as well")

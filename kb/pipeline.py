@@ -44,8 +44,8 @@ class EmbeddingEndpoint(Protocol):
     def usage(self) -> EmbedderUsage:
         """What was sent so far."""
 
-    def embed_documents(self, texts: Sequence[str]) -> EmbeddingBatch:
-        """Vectors of texts."""
+    def embed_documents(self, texts: Sequence[str], *, tokens: Sequence[int] | None = None) -> EmbeddingBatch:
+        """Vectors of texts, whose tokens need not be counted again where they are known."""
 
 
 class Extractor(Protocol):
@@ -156,7 +156,8 @@ class Stages:
         if not texts:
             return window
         with self._clock.busy("embed"):
-            batch = self._endpoint.embed_documents(texts)
+            tokens = [chunk.tokens for item in window for chunk in item.chunks]
+            batch = self._endpoint.embed_documents(texts, tokens=tokens)
         self.passages_embedded += len(texts)
         embedded: list[EmbeddedDocument] = []
         start = 0

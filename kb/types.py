@@ -122,6 +122,7 @@ class Chunk:
     last_page: int
     page_label: str
     section: tuple[str, ...]
+    tokens: int = 0  # of what is embedded of it, special ones included, to within a few; 0 where nobody counted
 
 
 @dataclass(frozen=True, slots=True)

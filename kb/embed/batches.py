@@ -36,9 +36,10 @@ class Batches:
         if not profile.form.takes_lists:
             self.most_texts = 1
 
-    def embed(self, texts: Sequence[str]) -> Embedded:
+    def embed(self, texts: Sequence[str], tokens: Sequence[int] | None = None) -> Embedded:
         """Unit vectors, float32 (n, d), NaN where a text was refused; those refused by place. Raises EndpointError."""
-        counts = self._profile.tokenizer.count(texts) if self._profile.tokenizer.is_quick else list(map(_guess, texts))
+        tokenizer = self._profile.tokenizer
+        counts = tokens or (tokenizer.count(texts) if tokenizer.is_quick else list(map(_guess, texts)))
         batches = batches_of(counts, self.most_texts, self._settings.batch_tokens)
         if len(batches) == 1:
             return self._embed_batch(texts)

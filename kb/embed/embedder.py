@@ -111,12 +111,15 @@ class Embedder:
             self._keep({keys[0]: vector})
         return vector
 
-    def embed_documents(self, texts: Sequence[str]) -> EmbeddingBatch:
-        """Unit vectors of passages (whose prefix they carry already). Raises EndpointError where none can be had."""
+    def embed_documents(self, texts: Sequence[str], *, tokens: Sequence[int] | None = None) -> EmbeddingBatch:
+        """Unit vectors of passages (whose prefix they carry already). Raises EndpointError where none can be had.
+
+        `tokens`, about as many as each has, need then not be counted again for the size of the requests.
+        """
         profile, batches = self._ready()
         texts = list(map(_sendable, texts))
         if self._cache is None and len(set(texts)) == len(texts):
-            fresh, refused = batches.embed(texts)
+            fresh, refused = batches.embed(texts, tokens)
             self._check_space(for_writing=True)
             return EmbeddingBatch(fresh, refused)
         known, keys = self._known(texts)
@@ -124,7 +127,10 @@ class Embedder:
         for place, (key, vector) in enumerate(zip(keys, known, strict=True)):
             if vector is None:
                 missing.setdefault(key, []).append(place)
-        fresh, refused = batches.embed([texts[places[0]] for places in missing.values()])
+        firsts = [places[0] for places in missing.values()]
+        fresh, refused = batches.embed(
+            [texts[place] for place in firsts], None if tokens is None else [tokens[place] for place in firsts]
+        )
         if missing:
             self._check_space(for_writing=True)
             self._keep({key: fresh[row] for row, key in enumerate(missing) if row not in refused})

@@ -13,6 +13,9 @@ __all__ = ["Fused", "PageKey", "fuse", "page_of"]
 # A page is a larger unit than a chunk: (content, recipe, page number).
 PageKey = tuple[str, str, int]
 
+# Lists that leave out what has a score of 0, which is their worst.
+FROM_ZERO = ("pair",)
+
 # Reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009.
 RRF_K = 60
 
@@ -41,14 +44,14 @@ def fuse(
     """
     share_of = _scaled if method == "score" else _reciprocal
     fused: dict[str, Fused] = {}
-    for name in ("vector", "text"):
-        for rank, (candidate, share) in enumerate(share_of(lists.get(name, ())), start=1):
+    for name in ("vector", "text", "pair"):
+        for rank, (candidate, share) in enumerate(share_of(lists.get(name, ()), name), start=1):
             item = fused.setdefault(candidate.row["chunk_id"], Fused(candidate.row))
             if name not in item.ranks:  # the same chunk may lie in two collections
                 item.ranks[name], item.shares[name] = rank, share
     pages = {
         page_of(candidate.row): (rank, share)
-        for rank, (candidate, share) in reversed(list(enumerate(share_of(lists.get("page", ())), start=1)))
+        for rank, (candidate, share) in reversed(list(enumerate(share_of(lists.get("page", ()), "page"), start=1)))
     }
     by_page: dict[PageKey, list[Fused]] = {}
     for item in fused.values():
@@ -76,16 +79,16 @@ def _order(item: Fused) -> tuple[float, str, int]:
     return -item.score, item.row["doc_id"], item.row["position"]
 
 
-def _scaled(candidates: Iterable[Candidate]) -> list[tuple[Candidate, float]]:
+def _scaled(candidates: Iterable[Candidate], name: str) -> list[tuple[Candidate, float]]:
     """Candidates, best first, with shares from 0 (the worst of the list) to 1 (the best)."""
     ordered = sorted(candidates, key=lambda candidate: -candidate.score)
     if not ordered:
         return []
-    best, worst = ordered[0].score, ordered[-1].score
+    best, worst = ordered[0].score, 0.0 if name in FROM_ZERO else ordered[-1].score
     spread = best - worst
     return [(candidate, (candidate.score - worst) / spread if spread > 0 else 1.0) for candidate in ordered]
 
 
-def _reciprocal(candidates: Iterable[Candidate]) -> list[tuple[Candidate, float]]:
+def _reciprocal(candidates: Iterable[Candidate], _: str) -> list[tuple[Candidate, float]]:
     ordered = sorted(candidates, key=lambda candidate: -candidate.score)
     return [(candidate, 1.0 / (RRF_K + rank)) for rank, candidate in enumerate(ordered, start=1)]

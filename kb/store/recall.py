@@ -90,5 +90,5 @@ def _nearest(chunks: Any, vector: Vector, *, nprobes: int | None) -> set[str]:
     if nprobes is None:
         query = query.bypass_vector_index()
     else:
-        query = query.nprobes(nprobes).refine_factor(indexes.REFINE_FACTOR)
+        query = query.nprobes(nprobes).refine_factor(indexes.refine_factor(NEIGHBOURS))
     return set(query.limit(NEIGHBOURS).to_arrow()["chunk_id"].to_pylist())

@@ -28,7 +28,7 @@ class Candidate:
 def nearest(table: Any, vector: Vector, *, limit: int, nprobes: int, condition: str | None) -> list[Candidate]:
     """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
     query = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    query = query.nprobes(nprobes).refine_factor(indexes.REFINE_FACTOR)
+    query = query.nprobes(nprobes).refine_factor(indexes.refine_factor(limit))
     rows = _rows(query.select([*CANDIDATE_COLUMNS, "_distance"]), limit, condition)
     return [Candidate(row, 1.0 - float(row.pop("_distance"))) for row in rows]
 

@@ -31,6 +31,7 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "full text alone": {"mode": "text"},
     "reciprocal ranks": {"fusion": "rrf"},
     "without the list of pages": {"page_weight": 0.0},
+    "without pairs of words": {"pair_weight": 0.0},
     "several hits from a page": {"per_page": 0},
     "diversity 0.3": {"diversity": 0.3},
 }

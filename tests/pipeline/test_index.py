@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lancedb.index import FTS
 from test_store import ingested
 
 from kb.config import StorageSettings
@@ -86,3 +87,19 @@ def test_an_index_that_finds_too_little_is_built_anew_and_searched_more_widely(
     assert store.statistics().vector_recall == 0.99
     assert store._nprobes() == 80
     assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 10
+
+
+def test_words_are_indexed_anew_where_an_earlier_version_took_them_otherwise(store: Store) -> None:
+    write(store, document("small", 50, 1))
+    chunks = store._tables.get("chunks")
+    assert chunks is not None
+    chunks.drop_index(indexes.TEXT_INDEX)
+    chunks.create_index("searched_text", config=FTS(remove_stop_words=True))
+    write(store, document("one more", 3, 2))
+    assert [index.name for index in chunks.list_indices() if index.columns == ["searched_text"]] == [indexes.TEXT_INDEX]
+    assert store.matching_chunks("more", limit=5)
+
+
+@pytest.mark.parametrize(("asked", "factor"), [(1, 100), (10, 10), (100, 3), (1_000, 3)])
+def test_a_hundred_rows_at_least_are_compared_exactly(asked: int, factor: int) -> None:
+    assert indexes.refine_factor(asked) == factor

@@ -52,6 +52,14 @@ def test_ranks_say_which_list_found_it() -> None:
     assert ranks == {"a": {"vector": 1, "page": 1}, "b": {"vector": 2, "text": 1, "page": 1}}
 
 
+def test_what_has_no_pair_of_words_is_the_worst_of_that_list() -> None:
+    lists = {
+        "text": [chunk("a", 2, page=1), chunk("b", 2, page=2)],
+        "pair": [chunk("a", 4, page=1), chunk("b", 3, page=2)],
+    }
+    assert scores(lists, pair=0.2) == pytest.approx({"a": 1.2, "b": 1.15})
+
+
 def test_a_single_candidate_counts_as_the_best() -> None:
     assert scores({"text": [chunk("a", 3.0)]}) == {"a": 1.0}
 

@@ -1,0 +1,52 @@
+"""Pairs of words: passages that say the question's words side by side, as the question does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kb.search.pairs import by_pairs
+
+
+def rows(*texts: str) -> list[dict[str, Any]]:
+    return [{"chunk_id": str(number), "text": text} for number, text in enumerate(texts)]
+
+
+def found(question: str, *texts: str) -> list[str]:
+    return [str(candidate.row["text"]) for candidate in by_pairs(question, rows(*texts))]
+
+
+def test_words_side_by_side_count_and_the_same_words_apart_do_not() -> None:
+    apart = "The margin of error is small, and ships were operating as before."
+    assert found("operating margin", "Operating margin fell.", apart) == ["Operating margin fell."]
+
+
+def test_other_forms_of_the_words_count_and_so_do_a_few_words_between_them() -> None:
+    assert found("operating margin", "We operated at margins of 3 %.", "Operating at a high margin.") == [
+        "We operated at margins of 3 %.",
+        "Operating at a high margin.",
+    ]
+    assert not found("operating margin", "Operating at so very high a margin.")
+
+
+def test_joining_words_are_no_part_of_a_pair() -> None:
+    assert found("cost of the freight", "The cost of freight rose.", "The top of the hill.") == [
+        "The cost of freight rose."
+    ]
+
+
+def test_a_rare_pair_counts_more_than_a_frequent_one() -> None:
+    common = [f"The annual report of part {number}." for number in range(8)]
+    best, *_ = found("annual report on freight costs", *common, "Freight costs rose.")
+    assert best == "Freight costs rose."
+
+
+def test_a_question_of_one_word_has_no_pairs() -> None:
+    assert found("margin", "The margin fell.") == []
+
+
+@given(question=st.text(max_size=80), text=st.text(max_size=200))
+def test_any_text_is_looked_through(question: str, text: str) -> None:
+    assert len(found(question, text, text)) in (0, 2)
