@@ -43,7 +43,7 @@ def test_a_hit_has_the_sentence_that_matched_marked(knowledge_base: KnowledgeBas
     assert (hit.document.rsplit("/", 1)[-1], hit.page) == ("report.pdf", 1)
     [(start, end)] = hit.marks
     assert "operating margin fell" in hit.text[start:end]
-    assert hit.channels.keys() == {"vector", "text", "page"}
+    assert hit.channels.keys() == {"vector", "text", "page", "pair"}
 
 
 def test_a_page_is_one_hit(knowledge_base: KnowledgeBase) -> None:
