@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from kb.chunk import Chunker, TokenCounter
 from kb.config import Settings
 from kb.embed import EmbedderUsage, EmbeddingBatch, EmbeddingSpace
@@ -67,6 +69,10 @@ class EmbeddedDocument:
     refused: dict[int, EndpointModelError] | None = None  # passages that the endpoint would not embed, by index
 
 
+class _StoppedError(Exception):
+    """Nobody waits for this window any more."""
+
+
 class Stages:
     """Extract, chunk and embed for one run; what they have done so far can be read while they run."""
 
@@ -78,6 +84,7 @@ class Stages:
         self._extractor = extractor
         self._recipe = recipe
         self._clock = clock
+        self._window = settings.embedder.batch_size * settings.embedder.concurrency  # texts
         self._stopping = threading.Event()
         self.pages_read = 0
         self.passages_embedded = 0
@@ -102,7 +109,7 @@ class Stages:
                 future.cancel()
 
     def stop(self) -> None:
-        """Waits for no document any more that is still being read."""
+        """Waits for no document any more that is still being read or embedded."""
         self._stopping.set()
 
     def _extracted(self, under_way: dict[Future[ExtractedDocument], Decision]) -> Iterator[EmbeddedDocument]:
@@ -137,11 +144,10 @@ class Stages:
 
     def embed(self, documents: Iterable[EmbeddedDocument]) -> Iterator[list[EmbeddedDocument]]:
         """Windows of documents with their vectors, in order, so that a failure loses no window before it."""
-        size = self._settings.embedder.batch_size * self._settings.embedder.concurrency
         under_way: deque[Future[list[EmbeddedDocument]]] = deque()
         with ThreadPoolExecutor(WINDOWS_UNDER_WAY, thread_name_prefix="kb-embed") as threads:
             try:
-                for window in _windows(documents, size):
+                for window in _windows(documents, self._window):
                     under_way.append(threads.submit(self._embed_window, window))
                     if len(under_way) >= WINDOWS_UNDER_WAY:
                         yield under_way.popleft().result()
@@ -156,9 +162,7 @@ class Stages:
         if not texts:
             return window
         with self._clock.busy("embed"):
-            tokens = [chunk.tokens for item in window for chunk in item.chunks]
-            batch = self._endpoint.embed_documents(texts, tokens=tokens)
-        self.passages_embedded += len(texts)
+            batch = self._embed_texts(texts, [chunk.tokens for item in window for chunk in item.chunks])
         embedded: list[EmbeddedDocument] = []
         start = 0
         for item in window:
@@ -167,6 +171,20 @@ class Stages:
             embedded.append(replace(item, vectors=batch.vectors[start:end], refused=refused))
             start = end
         return embedded
+
+    def _embed_texts(self, texts: Sequence[str], tokens: Sequence[int]) -> EmbeddingBatch:
+        """Vectors of a window, part by part: who stops does not wait for the rest of a book."""
+        parts: list[Vector] = []
+        failures: dict[int, EndpointModelError] = {}
+        for start in range(0, len(texts), self._window):
+            if self._stopping.is_set():
+                raise _StoppedError
+            end = start + self._window
+            batch = self._endpoint.embed_documents(texts[start:end], tokens=tokens[start:end])
+            parts.append(batch.vectors)
+            failures |= {start + place: error for place, error in batch.failures.items()}
+            self.passages_embedded += len(batch.vectors)
+        return EmbeddingBatch(parts[0] if len(parts) == 1 else np.concatenate(parts), failures)
 
 
 def _windows(documents: Iterable[EmbeddedDocument], size: int) -> Iterator[list[EmbeddedDocument]]:

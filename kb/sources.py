@@ -77,8 +77,8 @@ def _sources(root: Path, settings: IngestSettings) -> Iterator[SourceFile]:
         return
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(root, settings)
-    elif (source := _describe(root)) is not None:
-        yield source
+    elif stat.S_ISREG(status.st_mode):
+        yield _describe(root)
     else:
         fix = "Name a PDF or a folder of PDFs."
         raise SourceError("neither a file nor a folder", where=_printable(root), fix=fix)
@@ -94,8 +94,7 @@ def _walk(root: Path, settings: IngestSettings) -> Iterator[SourceFile]:
             continue
         folders.sort()
         relative = here.relative_to(root)
-        matching = (here / name for name in files if _matches(str(relative / name), settings.pattern))
-        yield from (source for file in matching if (source := _describe(file)) is not None)
+        yield from (_describe(here / name) for name in files if _matches(str(relative / name), settings.pattern))
     for error in errors:
         yield _unreadable(Path(os.fsdecode(error.filename)), error, is_folder=True)
 
@@ -117,15 +116,13 @@ def _matches(relative: str, pattern: str) -> bool:
     return fnmatch(relative, pattern) or (pattern.startswith("**/") and fnmatch(relative, pattern[3:]))
 
 
-def _describe(file: Path) -> SourceFile | None:
-    """The file, or None for what is no file at all (a pipe, a socket, a device)."""
+def _describe(file: Path) -> SourceFile:
     try:
         status = file.stat()
     except OSError as error:
         return _unreadable(file, error)
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return SourceFile(_printable(file), file, status.st_size, status.st_mtime_ns)
+    problem = "" if stat.S_ISREG(status.st_mode) else "no regular file, but a pipe, a socket or a device"
+    return SourceFile(_printable(file), file, status.st_size, status.st_mtime_ns, problem=problem)
 
 
 def _unreadable(path: Path, error: OSError, *, is_folder: bool = False) -> SourceFile:

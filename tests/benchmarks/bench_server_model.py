@@ -2,9 +2,10 @@
 
 python tests/benchmarks/bench_server_model.py [--seconds 8] [--rounds 3]
 
-The model runs by sentence-transformers' `encode`, in the precision that the server picked, at its best batch size. Both
-sides get the same texts and take turns, so that a busy machine is busy for both; medians are compared. The issue asks
-for at least 0.95 of the model on long texts and 0.8 on short ones.
+The model runs by sentence-transformers' `encode`, in the precision that the server picked, at its best batch size; the
+server is sent as many texts a request, 32 at least, by 4 clients. Both sides get the same texts and take turns, so that
+a busy machine is busy for both; medians are compared. The issue asks for at least 0.95 of the model on long texts and
+0.8 on short ones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,16 +70,17 @@ def main() -> int:
             texts = texts_of(load, 512)
             sizes = {size: rate_in_process(model, texts, size, 2) for size in BATCH_SIZES}
             best = max(sizes, key=lambda size: sizes[size])
+            asked = replace(load, texts=max(best, load.texts))
             ours, theirs = [], []
             for _ in range(options.rounds):
                 theirs.append(rate_in_process(model, texts, best, options.seconds))
                 with bundled_server(log=folder / "server.log") as url:
                     root = url.removesuffix("/v1")
-                    ours.append(texts_per_second(root, "all-MiniLM-L6-v2", load, options.seconds, folder))
+                    ours.append(texts_per_second(root, "all-MiniLM-L6-v2", asked, options.seconds, folder))
             served, alone = statistics.median(ours), statistics.median(theirs)
             print(
-                f"{kind}: server {served:.0f} texts/s, model in process {alone:.0f} (batches of {best}), "
-                f"ratio {served / alone:.2f}, asked {ASKED[kind]}"
+                f"{kind}: server {served:.0f} texts/s, {asked.texts} a request; model in process {alone:.0f}, "
+                f"batches of {best}; ratio {served / alone:.2f}, asked {ASKED[kind]}"
             )
             missed |= served / alone < ASKED[kind]
     return int(missed)

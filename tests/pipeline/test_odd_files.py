@@ -146,13 +146,15 @@ def test_a_file_that_changes_while_it_is_read_and_its_copy_are_read_by_the_next_
     assert texts == {"First words.", "Second words, and more of them."}
 
 
-def test_special_files_in_a_folder_are_passed_over(knowledge_base: KnowledgeBase, papers: Path) -> None:
+def test_special_files_in_a_folder_are_never_opened_and_reported(knowledge_base: KnowledgeBase, papers: Path) -> None:
     os.mkfifo(papers / "pipe.pdf")
     (papers / "device.pdf").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(os.path.relpath(papers / "s.pdf"))
         report = knowledge_base.ingest(papers)
-    assert [Path(file.path).name for file in report.files] == ["good.pdf"]
+    assert {Path(file.path).name for file in report.incomplete} == {"pipe.pdf", "device.pdf", "s.pdf"}
+    assert all("no regular file" in file.reason for file in report.incomplete)
+    assert report.count(Outcome.ADDED) == 1
 
 
 def test_a_special_file_that_is_named_is_refused(knowledge_base: KnowledgeBase) -> None:

@@ -41,6 +41,24 @@ def test_stop_leaves_whole_documents_and_the_next_run_goes_on(knowledge_base: Kn
     assert not again.stopped
 
 
+def test_an_interrupt_does_not_wait_for_the_rest_of_a_long_document(tmp_path: Path, endpoint: str) -> None:
+    make_pdf(tmp_path / "book.pdf", [f"Page {number} of the book is about freight costs." for number in range(80)])
+    with KnowledgeBase.open(write_config(tmp_path / "kb", endpoint, batch_size=1, concurrency=1)) as knowledge_base:
+        space = knowledge_base.embedder.space
+        assert space.dimension == 384
+        sent_before = knowledge_base.embedder.usage.texts_sent
+
+        def interrupt(progress: Progress) -> None:
+            if progress.passages >= 2:
+                raise KeyboardInterrupt
+
+        report = knowledge_base.ingest(tmp_path / "book.pdf", draw=interrupt)
+        assert "Interrupted" in report.stopped
+        assert knowledge_base.embedder.usage.texts_sent - sent_before < 40
+        assert knowledge_base.store.statistics().chunks == 0
+        assert knowledge_base.ingest(tmp_path / "book.pdf").count(Outcome.ADDED) == 1
+
+
 def test_a_preview_tells_what_an_ingest_then_does(knowledge_base: KnowledgeBase, tmp_path: Path) -> None:
     papers = tmp_path / "papers"
     for name in ("same", "edited", "gone", "moved"):

@@ -60,10 +60,10 @@ def test_a_broken_link_is_reported_not_skipped(tmp_path: Path) -> None:
     assert source.problem == "No such file or directory"
 
 
-def test_a_pipe_named_like_a_pdf_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_named_like_a_pdf_is_reported_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pdf")
-    (tmp_path / "a.pdf").write_bytes(b"x")
-    assert names(tmp_path) == ["a.pdf"]
+    [source] = find_sources([tmp_path], IngestSettings())
+    assert "a pipe" in source.problem
 
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
