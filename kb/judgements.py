@@ -33,6 +33,11 @@ class Judgements:
                 return judgement
         return None
 
+    @property
+    def has_right_ones(self) -> bool:
+        """Whether any hit was marked right: wrong ones alone are no questions."""
+        return any(line.get("relevant") for line in self._read())
+
     def mark(self, query: str, hit: Hit, judgement: Judgement | None) -> None:
         """Keeps whether a hit answers a question; None takes the mark back. Raises QueryError for a broken file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)

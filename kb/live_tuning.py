@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kb.errors import QueryError
@@ -20,13 +19,13 @@ T = TypeVar("T", bound=Shown)
 
 
 def questions_for(knowledge_base: KnowledgeBase, file: str, *, count: int) -> list[Question]:
-    """Those of a file; else hits marked in the search notebook; else made of headings and captions, kept beside it."""
+    """Those of a file; else hits marked right in the search notebook; else made of headings and captions, kept too."""
     if file:
         return read_questions(file)
-    marked = knowledge_base.judgements().file
-    if marked.is_file():
-        return read_questions(marked)
-    return knowledge_base.make_questions(Path(marked).with_suffix(".made.jsonl"), count=count)
+    judgements = knowledge_base.judgements()
+    if judgements.has_right_ones:
+        return read_questions(judgements.file)
+    return knowledge_base.make_questions(judgements.file.with_suffix(".made.jsonl"), count=count)
 
 
 def numbers(text: str | int, name: str) -> list[int]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from kb.backup import thin_out
 from kb.bundled import bundled_server
 from kb.errors import ConfigurationError
+from kb.headline import make_room
 from kb.knowledge_base import KnowledgeBase
 from kb.maintenance import Maintenance
 from kb.report import IngestReport
@@ -46,6 +47,7 @@ def open_knowledge_base(config: str) -> KnowledgeBase:
 
     Each notebook is a process of its own: a person is asked for a key that its environment lacks, which no file keeps.
     """
+    make_room()
     try:
         return KnowledgeBase.open(config or None)
     except ConfigurationError as error:
@@ -73,6 +75,7 @@ def set_up(
 
     At once a key comes from the environment variable named; nothing is written where a check fails.
     """
+    make_room()
     usual = _kind(kind)
     base_url, model = base_url or usual.base_url, model or usual.model
     if interactive and someone_is_there():
@@ -97,8 +100,9 @@ def set_up(
             return SetupResult(checks)
         write_configuration(file, base_url=base_url, model=model, timeout=timeout, key_variable=uses_key)
         with KnowledgeBase.open(file) as knowledge_base:
-            report = knowledge_base.ingest(*_lines(first_pdf)) if first_pdf.strip() else None
-            answer = knowledge_base.search(question, k=3) if question.strip() and knowledge_base.store.exists else None
+            report = knowledge_base.ingest(*_lines(first_pdf)) if _lines(first_pdf) else None
+            asked = " ".join(_lines(question))
+            answer = knowledge_base.search(asked, k=3) if asked and knowledge_base.store.exists else None
         return SetupResult(checks, str(file), report, answer)
 
 
@@ -152,11 +156,11 @@ def ask(
             question,
             k=limit,
             mode=mode,
-            documents=documents or (),
-            pages=pages,
-            after=after,
-            before=before,
-            title=title,
+            documents=_lines(documents),
+            pages=str(pages),
+            after=str(after),
+            before=str(before),
+            title=str(title),
         )
         for question in _lines(query) or [""]
     )
@@ -173,8 +177,8 @@ def troubleshoot(
     knowledge_base = open_knowledge_base(config)
     checks = list(knowledge_base.diagnose())
     healthy = all(check.status != "fail" for check in checks)
-    asked = healthy and query.strip()
-    explanation = knowledge_base.explain(query, document=document, page=page) if asked else None
+    asked = healthy and str(query).strip()
+    explanation = knowledge_base.explain(asked, document=str(document), page=page) if asked else None
     return Troubleshooting(checks, knowledge_base.findings(), explanation)
 
 
@@ -232,5 +236,6 @@ def finish(report: IngestReport | IngestPanel, *, fail_on_incomplete: bool) -> N
         report.raise_if_incomplete()
 
 
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _lines(text: object) -> list[str]:
+    """Lines with something in them; papermill makes a number of a parameter "2022"."""
+    return [line.strip() for line in str(text).splitlines() if line.strip()]

@@ -12,6 +12,8 @@ from making import make_pdf, write_config
 from places import ROOT
 from running import data_of, outputs_of, papermill, parameters
 
+from kb import KnowledgeBase
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MARGIN = "Operating margin fell to nine percent in 2022 because freight costs doubled."
 
@@ -45,6 +47,19 @@ def test_ingest_then_search_give_data_and_something_to_look_at(papers: Path, tmp
     assert "&lt;script&gt;" in html
 
 
+def test_what_papermill_takes_for_a_number_is_text_all_the_same(papers: Path, tmp_path: Path, endpoint: str) -> None:
+    config = write_config(tmp_path / "kb", endpoint)
+    with KnowledgeBase.open(config) as knowledge_base:
+        knowledge_base.ingest(papers)
+    found = tmp_path / "found.ipynb"
+    done = papermill("search", found, *parameters(config=config, query=2022, pages=2))
+    assert done.returncode == 0, done.stderr
+    [answer] = data_of(found)["answers"]
+    assert (answer["query"], answer["hits"][0]["page"]) == ("2022", 2)
+    done = papermill("troubleshooting", tmp_path / "why.ipynb", *parameters(config=config, query=2022))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_that_fails_ends_with_the_plain_error_and_a_non_zero_exit(papers: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "kb", "http://127.0.0.1:9/v1", retries=0)
     output = tmp_path / "failed.ipynb"
@@ -64,6 +79,9 @@ def test_incomplete_documents_fail_the_run_only_where_that_was_asked_for(
     failed = papermill("ingest", tmp_path / "b.ipynb", *options, *parameters(fail_on_incomplete=True))
     assert failed.returncode != 0
     assert "1 of 2 files cannot be found whole" in failed.stderr
+    cells = [cell for cell in nbformat.read(tmp_path / "b.ipynb", 4).cells if cell.get("outputs")]
+    on_top = next(cell.outputs[0]["data"]["text/plain"] for cell in cells if "text/plain" in cell.outputs[0]["data"])
+    assert on_top.startswith("[pdf] Failed to ingest everything: Documents incomplete")
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ from running import data_of, outputs_of, papermill, parameters
 
 from kb import KnowledgeBase
 from kb.errors import QueryError
-from kb.live_tuning import numbers
+from kb.live_tuning import numbers, questions_for
 
 SMALL = {"batch_sizes": "1, 16", "concurrencies": "1", "seconds": 0.3, "chunk_sizes": "64, 200", "overlaps": "0"}
 
@@ -49,6 +49,16 @@ def test_the_winners_are_written_where_that_was_asked_for(config: Path, tmp_path
     assert done.returncode == 0, done.stderr
     written = json.loads(config.read_text("utf-8"))["pdf_knowledge"]["embedder"]
     assert (written["batch_size"], written["concurrency"]) == (16, 1)
+
+
+def test_hits_marked_wrong_alone_are_no_questions(config: Path) -> None:
+    with KnowledgeBase.open(config) as knowledge_base:
+        [hit] = knowledge_base.search("bread", k=1)
+        knowledge_base.judgements().mark("glaciers", hit, "wrong")
+        made = questions_for(knowledge_base, "", count=2)
+        assert "bread" not in [question.query for question in made]
+        knowledge_base.judgements().mark("bread", hit, "relevant")
+        assert [question.query for question in questions_for(knowledge_base, "", count=2)] == ["bread"]
 
 
 @pytest.mark.parametrize("text", ["", "a", "1, x", "-3", "1.5"])

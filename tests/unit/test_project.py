@@ -24,6 +24,7 @@ FLOORS = [
         "run",
         "schedule",
         "presence",
+        "headline",
         "shown",
     },
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
