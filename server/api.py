@@ -17,7 +17,7 @@ from server.embedding import detokenize, embeddings, tokenize
 from server.errors import RequestError, failed
 from server.messages import error_response, json_response
 from server.operations import alive, info, metrics, models, ready, started
-from server.rerank import rerank
+from server.rerank import rerank, rerank_as_infinity
 from server.serving import Serving, timings
 
 __all__ = ["make_app"]
@@ -41,8 +41,9 @@ class Endpoint:
 
 
 ENDPOINTS = (
-    Endpoint("POST", ("/v1/embeddings", "/embeddings"), embeddings),
+    Endpoint("POST", ("/v1/embeddings", "/embeddings", "/infinity/embeddings"), embeddings),
     Endpoint("POST", ("/v1/rerank", "/rerank", "/v2/rerank"), rerank),
+    Endpoint("POST", ("/infinity/rerank",), rerank_as_infinity),
     Endpoint("POST", ("/tokenize",), tokenize),
     Endpoint("POST", ("/detokenize",), detokenize),
     Endpoint("GET", ("/v1/models", "/models"), models),
@@ -87,6 +88,7 @@ async def _fixed(body: bytes, media_type: str, _: Serving, __: Request) -> Respo
 async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Request) -> Response:
     """Lets the request in, has it handled, and notes how that went."""
     started_at = time.perf_counter()
+    timings(request)  # its clock starts here
     try:
         with serving.admit(request.headers.get("authorization"), endpoint.access):
             response = await endpoint.handler(serving, request)
@@ -98,6 +100,8 @@ async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Requ
     seconds = time.perf_counter() - started_at
     if endpoint.access is Access.WORK:
         response.headers["server-timing"] = timings(request).header(seconds)
+        if serving.draining:
+            response.headers["connection"] = "close"  # the next request is somebody else's
     _note(serving, path, request, response, seconds)
     return response
 

@@ -80,6 +80,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,  # after our own draining; a batch that hangs must not keep the process
         )
     )
     serving_task = asyncio.create_task(server._serve([listener]))
@@ -95,6 +96,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
         task.cancel()
     server.should_exit = True
     await serving_task
+    await asyncio.to_thread(serving.close)
     if config.ready_file:
         config.ready_file.unlink(missing_ok=True)
     return status

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.metrics import Metrics
-from server.work import Item, Timings, Work
+from server.work import Item, Timings, Work, place
 
 __all__ = ["LEAST_BUDGET", "Batcher", "Forward", "is_out_of_memory"]
 
@@ -29,7 +29,7 @@ Forward = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
 
 STARVING_SECONDS = 2.0
 # How much of the queue is looked at to put texts of like length together.
-SORT_WINDOW_BATCHES = 4
+SORT_WINDOW_BATCHES = 8
 # Padded tokens to real ones; small batches may have more, for a batch of its own costs more than its padding.
 MOST_PADDING = 1.15
 # Clients that were just answered often ask again at once. For so much of the last forward pass they are waited for,
@@ -77,7 +77,7 @@ class Batcher:
         those that have not started are dropped."""
         loop = asyncio.get_running_loop()
         work = Work(ids, loop.create_future(), loop, timings or Timings())
-        items = [(work, index) for index in range(len(ids))]
+        items = sorted(((work, index) for index in range(len(ids))), key=place)
         with self._ready:
             (self._interactive if work.interactive else self._bulk).extend(items)
             self.queued_tokens += work.tokens
@@ -163,7 +163,7 @@ class Batcher:
                 work, index = lane.popleft()
                 if work.future.done():  # nobody waits for it any more
                     self._leave([(work, index)])
-                    self._metrics.cancelled.inc()
+                    self._metrics.cancelled.labels("queue").inc()
                     continue
                 window.append((work, index))
                 tokens += len(work.ids[index])
@@ -194,7 +194,7 @@ class Batcher:
         batch = window[start : end + 1]
         rest = window[:start] + window[end + 1 :]
         lane = self._interactive if batch[0][0].interactive else self._bulk
-        lane.extendleft(sorted(rest, key=lambda item: item[0].queued_at, reverse=True))
+        lane.extendleft(sorted(rest, key=place, reverse=True))
         self._leave(batch)
         return batch
 
@@ -250,6 +250,9 @@ class Batcher:
     def _deliver(self, batch: list[Item], vectors: list[NDArray[np.float32] | BaseException]) -> None:
         finished: dict[asyncio.AbstractEventLoop, list[Work]] = {}
         for (work, index), vector in zip(batch, vectors, strict=True):
+            if work.future.done():
+                self._metrics.cancelled.labels("forward").inc()
+                continue
             if isinstance(vector, BaseException):
                 _fail([(work, index)], vector)
                 continue

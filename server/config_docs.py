@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 from server.config import make_parser
 
@@ -26,7 +27,7 @@ def _rows(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _value(action: argparse.Action) -> str:
-    return "N" if action.type in (int, float) else action.dest.upper()
+    return action.dest.upper() if action.type in (None, Path) else "N"
 
 
 def _meaning(action: argparse.Action) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from transformers.utils.logging import disable_progress_bar
 
 from server.batching import LEAST_BUDGET, Forward, is_out_of_memory
 from server.config import ModelSource, ServerConfig
@@ -21,11 +25,15 @@ from server.packing import pack
 from server.provenance import provenance
 from server.tokenizing import Encoded
 
-__all__ = ["Model", "devices", "fitting_budget", "load_model"]
+disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
+
+__all__ = ["LEAST_COSINE", "Model", "computes_in", "devices", "fitting_budget", "load_model"]
 
 Model = EmbeddingModel | CrossEncoderModel
 
 logger = logging.getLogger(__name__)
+
+HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 CANARIES = (
     "What drove operating margin in 2022?",
@@ -66,6 +74,8 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     if source.is_local:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+    if not (source.is_local or _hub_has_an_address()):
+        logger.warning("%s: %s has no address here; looking into the cache of earlier downloads", source.path, HUB)
     encoder = _load(source, config, device)
     exact = _model(source, encoder, torch.float32)
     wanted = _wanted_dtype(config.dtype, encoder.device)
@@ -78,11 +88,21 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     return model
 
 
+@cache
+def _hub_has_an_address() -> bool:
+    """Without one its client would try for minutes."""
+    try:
+        socket.getaddrinfo(urlsplit(HUB).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
 def _load(source: ModelSource, config: ServerConfig, device: str | None) -> SentenceTransformer | CrossEncoder:
     kind = CrossEncoder if _is_cross_encoder(source) else SentenceTransformer
-    weights: dict[str, Any] = {"dtype": torch.float32}
+    weights: dict[str, Any] = {"file_name": config.weights} if config.weights else {}
     if config.backend == "torch":
-        weights |= {"use_safetensors": not config.allow_pickle}
+        weights = {"dtype": torch.float32, "use_safetensors": not config.allow_pickle}
         if config.attention:
             weights["attn_implementation"] = config.attention
     encoder = kind(
@@ -91,8 +111,8 @@ def _load(source: ModelSource, config: ServerConfig, device: str | None) -> Sent
         backend=config.backend,
         revision=config.revision,
         trust_remote_code=config.trust_remote_code,
-        local_files_only=source.is_local,
-        model_kwargs=weights if config.backend == "torch" else {},
+        local_files_only=source.is_local or not _hub_has_an_address(),
+        model_kwargs=weights,
     )
     if getattr(encoder.tokenizer, "backend_tokenizer", None) is None:
         raise ValueError(f"{source.path} has no fast tokenizer, which this server needs")
@@ -118,7 +138,7 @@ def _settings(source: ModelSource, name: str) -> dict[str, Any]:
         from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            file = Path(hf_hub_download(source.path, name))
+            file = Path(hf_hub_download(source.path, name, local_files_only=not _hub_has_an_address()))
         except EntryNotFoundError:
             return {}
     return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
@@ -140,17 +160,22 @@ def _wanted_dtype(name: str, device: torch.device) -> torch.dtype:
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu" and _cpu_has_bfloat16():
+    if computes_in(torch.bfloat16, device):
         return torch.bfloat16
-    return torch.float32
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
-def _cpu_has_bfloat16() -> bool:
-    """AMX or AVX512-BF16; elsewhere bfloat16 is emulated and slower than float32."""
+def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the hardware does, by AMX or AVX512 on CPUs; where it is emulated it is slower than float32."""
+    if dtype is torch.float32:
+        return True
+    if device.type == "cuda":
+        return dtype is torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return dtype is torch.float16
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    short = "bf16" if dtype is torch.bfloat16 else "fp16"
+    return bool(capabilities.get(f"amx_{short}") or capabilities.get(f"avx512_{short}"))
 
 
 def _lowered(

@@ -26,17 +26,19 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = self._counter("requests", "Requests by route and status", "route", "status")
+        self.requests = self._counter("requests", "Requests by route, status and lane", "route", "status", "lane")
         self.rejected = self._counter("rejected", "Requests refused for load", "reason")
         self.inputs = self._counter("inputs", "Texts embedded")
         self.tokens = self._counter("tokens", "Tokens run, real and with padding", "kind")
-        self.cancelled = self._counter("cancelled", "Texts dropped because nobody waited for them any more")
+        self.cancelled = self._counter(
+            "cancelled", "Texts nobody waited for any more, by how far they had come", "stage"
+        )
         self.truncated = self._counter("truncated", "Texts cut because they were asked to be")
         self.oom_retries = self._counter("oom_retries", "Batches halved because memory ran out")
         self.request_tokens = self._histogram("request_tokens", "Tokens of a request", TOKENS)
         self.request_seconds = self._histogram("request_seconds", "Whole requests", SECONDS, "route")
         self.tokenize_seconds = self._histogram("tokenize_seconds", "Tokenising a request", SECONDS)
-        self.queue_seconds = self._histogram("queue_seconds", "A request's waiting for forward passes", SECONDS)
+        self.queue_seconds = self._histogram("queue_seconds", "A request's waiting for forward passes", SECONDS, "lane")
         self.forward_seconds = self._histogram("forward_seconds", "Forward passes", SECONDS)
         self.batch_inputs = self._histogram("batch_inputs", "Texts of a batch", SIZES)
         self.batch_tokens = self._histogram("batch_tokens", "Padded tokens of a batch", TOKENS)

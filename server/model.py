@@ -39,7 +39,7 @@ class EmbeddingModel:
         self.dimensions = () if declared is None and self.default_dimensions else declared
         self.pools_prompts = all(getattr(module, "include_prompt", True) for module in transformer)
         self.pooling = [str(module.pooling_mode) for module in transformer if hasattr(module, "pooling_mode")]
-        self._transformer = transformer
+        self.transformer = transformer
         self._padding_id = int(transformer.tokenizer.pad_token_id or 0)
 
     @property
@@ -50,7 +50,7 @@ class EmbeddingModel:
     @property
     def device(self) -> str:
         """Where it runs."""
-        return str(self._transformer.device)
+        return str(self.transformer.device)
 
     @property
     def card(self) -> dict[str, Any]:
@@ -79,11 +79,11 @@ class EmbeddingModel:
         return vectors
 
     def _run(self, batch: Sequence[Sequence[int]], *, prompt_length: int = 0) -> NDArray[np.float32]:
-        features: dict[str, Any] = pad(batch, self._padding_id, self._transformer.device)
+        features: dict[str, Any] = pad(batch, self._padding_id, self.transformer.device)
         if prompt_length:
             features["prompt_length"] = prompt_length
         with torch.inference_mode():
-            for module in self._transformer:
+            for module in self.transformer:
                 features = _in_float32(module(features))
         result: NDArray[np.float32] = features["sentence_embedding"].cpu().numpy()
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,21 @@ from server.served import Served
 from server.serving import Serving
 from server.tokenizing import Encoded
 
-__all__ = ["rerank"]
+__all__ = ["rerank", "rerank_as_infinity"]
 
 
 async def rerank(serving: Serving, request: Request) -> Response:
-    """Scores of documents for a query, best first; higher is better."""
+    """Scores of documents for a query, best first; higher is better. Texts come back as {"text": …}."""
+    return await _answer(serving, request, lambda text: {"text": text})
+
+
+async def rerank_as_infinity(serving: Serving, request: Request) -> Response:
+    """The same with texts as plain strings, which is how infinity's clients read them. Nothing in their requests tells
+    them from vLLM's, so they say it by the path: litellm.rerank(model="infinity/…", api_base="http://…/infinity")."""
+    return await _answer(serving, request, lambda text: text)
+
+
+async def _answer(serving: Serving, request: Request, shown: Callable[[str], str | dict[str, str]]) -> Response:
     body = await read_body(request, serving.config)
     asked = parse_rerank_request(parse_body(body), max_texts=serving.config.max_texts)
     served = serving.find(asked.model, kind="rerank")
@@ -30,7 +41,7 @@ async def rerank(serving: Serving, request: Request) -> Response:
     best = (-scores).argsort(kind="stable")[: asked.top_n]
     results: list[dict[str, Any]] = [
         {"index": int(index), "relevance_score": float(scores[index])}
-        | ({"document": {"text": asked.documents[index]}} if asked.return_documents else {})
+        | ({"document": shown(asked.documents[index])} if asked.return_documents else {})
         for index in best
     ]
     tokens = sum(map(len, pairs))

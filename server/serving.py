@@ -32,6 +32,7 @@ from server.errors import (
 )
 from server.metrics import Metrics
 from server.served import Served
+from server.tracing import Traces, open_traces
 from server.work import Timings
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Serving:
         self.metrics = Metrics()
         self.draining = False
         self.is_loaded = False
+        self._traces: Traces | None = None
         self._served: dict[str, Served] = {}
         self._under_way = 0
         self._waiting: dict[asyncio.Future[NDArray[np.float32]], tuple[Request, float]] = {}
@@ -74,6 +76,7 @@ class Serving:
         """Loads every model; called in a thread, while probes are answered already."""
         from server.loading import devices, load_model
 
+        self._traces = open_traces()
         for source in self.config.models:
             replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
             served = Served(replicas, [self._batcher(model) for model in replicas], int(time.time()))
@@ -95,11 +98,20 @@ class Serving:
         return all(served.is_alive for served in self.served_models())
 
     async def drain(self) -> None:
-        """Waits until what was accepted is answered, at most `drain_seconds`; new work is refused meanwhile."""
+        """Waits until what was accepted is answered, at most `drain_seconds`; new work is refused meanwhile. Whoever
+        waits longer is told."""
         self.draining = True
         deadline = time.monotonic() + self.config.drain_seconds
         while self._under_way and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
+        for working in list(self._waiting):
+            if not working.done():
+                working.set_exception(unavailable("The server is shutting down.", 5))
+
+    def close(self) -> None:
+        """Sends what is left of the traces; called in a thread."""
+        if self._traces:
+            self._traces.close()
 
     # --- requests ------------------------------------------------------------------------------------------------
 
@@ -146,6 +158,9 @@ class Serving:
             result = tokenize(texts)
         else:
             result = await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize, texts)
+            if await request.is_disconnected():
+                self.metrics.cancelled.labels("tokenize").inc(len(texts))
+                raise client_gone()
         timings(request).tokenize += time.perf_counter() - started
         return result
 
@@ -161,7 +176,7 @@ class Serving:
         if served.queued_tokens + tokens > self.config.max_queued_tokens:
             self.metrics.rejected.labels("queued_tokens").inc()
             raise overloaded(self._retry_after())
-        deadline = time.monotonic() + self._seconds_allowed(request)
+        deadline = timings(request).arrived + self._seconds_allowed(request)
         working = served.submit(ids, timings(request))
         self._waiting[working] = request, deadline
         try:
@@ -224,18 +239,24 @@ class Serving:
 
     def note(self, route: str, status: int, seconds: float, request: Request, request_id: str) -> None:
         """Counts a request and writes it down: never its texts, and probes only for those who debug."""
-        self.metrics.requests.labels(route, str(status)).inc()
-        self.metrics.request_seconds.labels(route).observe(seconds)
         spent = timings(request)
+        self.metrics.requests.labels(route, str(status), spent.lane).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds)
         if spent.forward:
             self.metrics.tokenize_seconds.observe(spent.tokenize)
-            self.metrics.queue_seconds.observe(spent.queue)
+            self.metrics.queue_seconds.labels(spent.lane).observe(spent.queue)
+        is_work = request.method == "POST"
+        trace_id = ""
+        if self._traces and is_work:
+            parts = {f"{name}_ms": value for name, value in spent.milliseconds.items()}
+            details: dict[str, str | float] = {"request_id": request_id, "lane": spent.lane, **parts}
+            trace_id = self._traces.note(route, status, seconds, request.headers, details)
+        elif traced := re.fullmatch(TRACEPARENT, request.headers.get("traceparent", "")):
+            trace_id = traced[1]
         if logger.isEnabledFor(logging.INFO):
-            level = logging.INFO if request.method == "POST" else logging.DEBUG
-            details = {"route": route, "status": status, "ms": round(1000 * seconds, 1), "request_id": request_id}
-            traced = re.fullmatch(TRACEPARENT, request.headers.get("traceparent", ""))
-            details |= {"trace_id": traced[1]} if traced else {}
-            logger.log(level, "%s %d", route, status, extra={"request": details | spent.milliseconds})
+            line = {"route": route, "status": status, "ms": round(1000 * seconds, 1), "request_id": request_id}
+            line |= spent.milliseconds | ({"trace_id": trace_id} if trace_id else {})
+            logger.log(logging.INFO if is_work else logging.DEBUG, "%s %d", route, status, extra={"request": line})
 
     def request_id(self, given: str | None) -> str:
         """The client's own request id where it is a plain one, else a new one."""

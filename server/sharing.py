@@ -28,6 +28,7 @@ def share(
         batcher.submit([ids[index] for index in indexes], its_timings)
         for batcher, indexes, its_timings in zip(batchers, shares, spent, strict=True)
     ]
+    timings.lane = spent[0].lane
     whole: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
 
     def part_is_done(part: asyncio.Future[Vectors]) -> None:

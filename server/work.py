@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Item", "Timings", "Work"]
+__all__ = ["Item", "Timings", "Work", "place"]
 
 # A question is one text or a few; what is longer in texts or tokens is somebody's ingest.
 INTERACTIVE_TEXTS = 4
@@ -21,14 +21,17 @@ INTERACTIVE_TOKENS = 1_024
 class Timings:
     """Where a request's time went, in seconds; its texts wait and run in several batches, of which all count."""
 
+    arrived: float = field(default_factory=time.monotonic)
     tokenize: float = 0.0
     queue: float = 0.0
     forward: float = 0.0
+    lane: str = ""  # which queue it waited in; none for what never came so far
 
     @property
     def milliseconds(self) -> dict[str, float]:
         """The same for people."""
-        return {f.name: round(1000 * float(getattr(self, f.name)), 1) for f in fields(self)}
+        parts = {"tokenize": self.tokenize, "queue": self.queue, "forward": self.forward}
+        return {name: round(1000 * seconds, 1) for name, seconds in parts.items()}
 
     def header(self, total: float) -> str:
         """As the header Server-Timing has it."""
@@ -56,6 +59,14 @@ class Work:
         self.rows = [None] * len(self.ids)
         self.tokens = sum(map(len, self.ids))
         self.interactive = len(self.ids) <= INTERACTIVE_TEXTS and self.tokens <= INTERACTIVE_TOKENS
+        self.timings.lane = "interactive" if self.interactive else "bulk"
 
 
 Item = tuple[Work, int]  # a text: its request and its place in it
+
+
+def place(item: Item) -> tuple[float, int]:
+    """Where a text stands in a queue: requests as they came, the texts of one from the longest to the shortest, so that
+    what runs together is of like length, however many texts there are."""
+    work, index = item
+    return work.queued_at, -len(work.ids[index])

@@ -184,6 +184,7 @@ def test_work_that_is_cancelled_never_reaches_the_model(model: Model, batcher: B
         await batcher.submit(texts(2))
 
     asyncio.run(ask())
+    assert batcher._metrics.registry.get_sample_value("kb_embed_cancelled_total", {"stage": "queue"}) == 100
     assert all(ids[0] < 1000 for batch in model.batches for ids in batch)
     assert batcher.queued_tokens == 0
 

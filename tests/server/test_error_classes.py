@@ -64,7 +64,15 @@ CASES = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
 def test_a_refusal_is_the_class_that_litellm_users_catch(limited: RunningServer, route: str, case: str) -> None:
     request, expected = CASES[case]
+    before = asked(limited)
     assert raised(limited, route, **request) == expected
+    assert asked(limited) == before + 1  # and it was not tried again
+
+
+def asked(server: RunningServer) -> float:
+    lines = server.client.get("/metrics").text.splitlines()
+    counts = [line for line in lines if line.startswith("kb_embed_requests_total{") and "/v1/embeddings" in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in counts)
 
 
 @pytest.mark.parametrize("route", ["openai", "hosted_vllm"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
@@ -27,18 +28,47 @@ def refused(*options: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_port_is_open_before_the_model_is_loaded(tmp_path: Path) -> None:
-    started = time.monotonic()
-    server = start_server(tmp_path, wait=False)
+# Read by Python itself at the start of the process; says in which order things happen.
+ORDER = """
+import sys
+
+def watch(event, arguments):
+    if event == "socket.bind":
+        print("BOUND", flush=True)
+    if event == "import" and arguments[0] == "torch":
+        print("TORCH", flush=True)
+
+sys.addaudithook(watch)
+"""
+
+
+def test_the_port_is_open_before_torch_is_even_imported(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ORDER)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    server = start_server(tmp_path, environment={"PYTHONPATH": path})
     try:
-        assert server.client.get("/livez").status_code == 200
-        assert time.monotonic() - started < 10  # 2 s on a quiet machine
-        if server.client.get("/readyz").status_code == 503:
-            refused_now = server.embed("too early")
-            if refused_now.status_code != 200:
-                assert (refused_now.status_code, refused_now.headers["retry-after"].isdigit()) == (503, True)
+        said = server.log.read_text()
+        assert 0 <= said.index("BOUND") < said.index(" at http") < said.index("TORCH")
     finally:
-        server.stop()
+        assert server.stop() == 0
+
+
+def test_the_port_is_open_within_two_seconds(tmp_path: Path) -> None:
+    """The best of three, for the machine may be busy. Before the model is there, work is refused."""
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        server = start_server(tmp_path, wait=False)
+        try:
+            assert server.client.get("/livez").status_code == 200
+            seconds.append(time.monotonic() - started)
+            if server.client.get("/startupz").status_code == 503:
+                early = server.embed("too early")
+                if early.status_code != 200:
+                    assert (early.status_code, early.headers["retry-after"].isdigit()) == (503, True)
+        finally:
+            assert server.stop() == 0
+    assert min(seconds) < 2, seconds
 
 
 def test_probes_answer_while_the_model_is_busy(server: RunningServer) -> None:
@@ -149,6 +179,44 @@ def test_what_is_not_to_be_had_here_is_said(options: tuple[str, ...], said: str)
     if options[1] in ("openvino", "onnx") and importlib.util.find_spec("optimum"):
         pytest.skip("it is to be had here")
     assert said in refused("--port", "0", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--max-texts", "0"), "--max-texts: '0' is not a whole number from 1"),
+        (("--max-batch-tokens", "-5"), "--max-batch-tokens"),
+        (("--request-timeout", "nan"), "--request-timeout: 'nan' is not a number above 0"),
+        (("--drain-timeout", "soon"), "--drain-timeout"),
+        (("--port", "99999"), "'99999' is not a port"),
+        (("--model", "=x"), "write PATH, NAME=PATH"),
+        (("--model", "/no/such/folder"), "/no/such/folder is not a folder"),
+        (("--model", "a=README.md"), "README.md is not a folder"),
+        (("--model", "a="), "write PATH, NAME=PATH"),
+        (("--model", "a=all-MiniLM-L6-v2", "--model", "b,a=all-MiniLM-L6-v2"), "two models are called a"),
+        (("--api-key-file", "no-such-file"), "--api-key-file no-such-file: No such file"),
+        (("--dtype", "int4"), "--dtype"),
+        (("--models", "x"), "unrecognized arguments"),
+    ],
+)
+def test_flags_that_make_no_sense_are_said(options: tuple[str, ...], said: str) -> None:
+    assert said in refused(*options)
+
+
+def test_a_file_of_keys_with_none_in_it_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\n  \n")
+    assert "has no key in it" in refused("--api-key-file", str(tmp_path / "keys"))
+
+
+def test_a_model_answers_to_each_of_its_names(tmp_path: Path) -> None:
+    server = start_server(tmp_path, "--model", f"mini,text-embedding-3-small={MODEL}")
+    try:
+        for name in ("mini", "text-embedding-3-small"):
+            answer = server.client.post("/v1/embeddings", json={"input": "a", "model": name})
+            assert (answer.status_code, answer.json()["model"]) == (200, "mini")
+        assert server.client.get("/v1/models").json()["data"][0]["aliases"] == ["text-embedding-3-small"]
+    finally:
+        assert server.stop() == 0
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -142,6 +142,24 @@ def test_a_text_has_the_same_vector_on_every_replica(models: RunningServer) -> N
     assert all(np.abs(first - other).max() <= 1e-5 for other in others)
 
 
+def test_a_text_has_the_same_vector_in_any_company(models: RunningServer) -> None:
+    """In float32, to the fifth digit: alone, and in batches of other texts of other lengths."""
+    alone = np.concatenate([vectors(ask(models, "prompted", input=text)) for text in TEXTS])
+    for others in (["short"] * 5, ["word " * 100] * 3, [f"{number} " * number for number in range(1, 60)]):
+        mixed = vectors(ask(models, "prompted", input=[*others[:2], *TEXTS, *others[2:]]))[2 : 2 + len(TEXTS)]
+        assert np.abs(mixed - alone).max() <= 1e-5
+
+
+def test_what_is_cut_is_counted(models: RunningServer) -> None:
+    def cut() -> str:
+        lines = models.client.get("/metrics").text.splitlines()
+        return next(line for line in lines if line.startswith("kb_embed_truncated_total "))
+
+    before = float(cut().split()[1])
+    ask(models, "prompted", input=["word " * 300, "fine", "word " * 400], truncate=True)
+    assert float(cut().split()[1]) == before + 2
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_truncation_keeps_the_side_asked_for(models: RunningServer, in_process: Any, side: str) -> None:
     words = [f"{number}" for number in range(100, 200)]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import threading
 import time
@@ -84,11 +85,14 @@ def test_a_batch_that_hangs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_say_where_the_time_went(server: RunningServer) -> None:
-    header = server.embed(BULK[:64]).headers["server-timing"]
-    parts = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", header)}
-    assert set(parts) == {"tokenize", "queue", "forward", "total"}
-    spent = parts["tokenize"] + parts["queue"] + parts["forward"]
-    assert 0.5 * parts["total"] <= spent <= 1.05 * parts["total"]
+    """All but a twentieth of it; the median of several, for the machine may be busy with something else."""
+    shares = []
+    for _ in range(5):
+        header = server.embed(BULK[:64]).headers["server-timing"]
+        parts = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", header)}
+        assert set(parts) == {"tokenize", "queue", "forward", "total"}
+        shares.append((parts["tokenize"] + parts["queue"] + parts["forward"]) / parts["total"])
+    assert 0.95 <= statistics.median(shares) <= 1.05, shares
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
@@ -117,6 +121,19 @@ def test_the_metrics_tell_what_runs_and_what_waits(server: RunningServer) -> Non
     assert metric(server, "kb_embed_tokens_per_second") > 0
     assert metric(server, "kb_embed_worker_up") == 1
     assert metric(server, "kb_embed_model_info") == 1
+
+
+def test_metrics_tell_the_lanes_apart(server: RunningServer) -> None:
+    def counted(lane: str) -> float:
+        text = server.client.get("/metrics").text
+        labels = rf'lane="{lane}",route="/v1/embeddings",status="200"'
+        found = re.search(rf"kb_embed_requests_total{{{labels}}} ([\d.]+)", text)
+        return float(found[1]) if found else 0.0
+
+    before = counted("interactive"), counted("bulk")
+    assert [server.embed("a question").status_code, server.embed(BULK[:8]).status_code] == [200, 200]
+    assert (counted("interactive"), counted("bulk")) == (before[0] + 1, before[1] + 1)
+    assert 'kb_embed_queue_seconds_count{lane="bulk"}' in server.client.get("/metrics").text
 
 
 def test_little_of_a_batch_is_padding(server: RunningServer) -> None:

@@ -85,12 +85,26 @@ def test_too_long_a_pair_is_refused_unless_it_may_be_cut(reranker: RunningServer
     assert reranker.client.post("/v1/rerank", json=body | {"truncate": True}).status_code == 200
 
 
-# Not by infinity/: that wants each document back as a string, where all others have an object with a text.
+# Their requests are alike but for the path; infinity's adapter wants texts as strings, hosted_vllm's as objects.
+@pytest.mark.parametrize("with_texts", [True, False])
 @pytest.mark.parametrize(
-    ("prefix", "base"), [("hosted_vllm", "/v1"), ("cohere", "/v1/rerank"), ("jina_ai", "/v1/rerank")]
+    ("prefix", "base"),
+    [
+        ("hosted_vllm", "/v1"),
+        ("hosted_vllm", ""),
+        ("infinity", "/infinity"),
+        ("cohere", ""),
+        ("cohere", "/v1/rerank"),
+        ("jina_ai", "/v1"),
+    ],
 )
 def test_litellm_reranks_with_it(
-    reranker: RunningServer, scores: np.ndarray, prefix: str, base: str, monkeypatch: pytest.MonkeyPatch
+    reranker: RunningServer,
+    scores: np.ndarray,
+    prefix: str,
+    base: str,
+    with_texts: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     with warnings.catch_warnings():
@@ -102,7 +116,12 @@ def test_litellm_reranks_with_it(
             query=QUERY,
             documents=DOCUMENTS,
             top_n=3,
+            return_documents=with_texts,
             api_base=reranker.url + base,
             api_key="no",
         )
-    assert [result["index"] for result in answer.results] == list(np.argsort(-scores)[:3])
+    best = list(np.argsort(-scores)[:3])
+    assert [result["index"] for result in answer.results] == best
+    if with_texts:
+        assert [result["document"]["text"] for result in answer.results] == [DOCUMENTS[index] for index in best]
+    assert answer.meta["billed_units"]["total_tokens"] > 0

@@ -45,7 +45,7 @@ def _network(folder: Path, settings: dict[str, Any], *, head: bool = False) -> P
     torch.manual_seed(7)
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
     # Wider than usual weights, so that different texts have clearly different vectors.
-    config = BertConfig(**sizes, initializer_range=0.3, **settings)
+    config = BertConfig(**{**sizes, "initializer_range": 0.3, **settings})
     (BertForSequenceClassification if head else BertModel)(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(packaged_model()).save_pretrained(folder)
     written = json.loads((folder / "config.json").read_text())
