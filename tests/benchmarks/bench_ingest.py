@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.bench_ingest embedding    # bundled server: whole ingest against embedding alone
     python -m tests.benchmarks.bench_ingest extraction   # constant server: whole ingest against extraction alone
+    python -m tests.benchmarks.bench_ingest pypdf        # the same where extraction.engine is pypdf, nine times as slow
     python -m tests.benchmarks.bench_ingest memory       # all processes but the server, at 500 and at 5,000 pages
     python -m tests.benchmarks.bench_ingest unchanged    # 1,000 PDFs, the second time
     python -m tests.benchmarks.bench_ingest growth       # 2,000 documents against 200
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ def main() -> None:
     benches: dict[str, Callable[[Path, int], dict[str, Any]]] = {
         "embedding": embedding_bound,
         "extraction": extraction_bound,
+        "pypdf": partial(extraction_bound, engine="pypdf", times=1),
         "memory": memory,
         "unchanged": unchanged,
         "growth": growth,
@@ -151,15 +154,15 @@ def embedding_bound(folder: Path, rounds: int) -> dict[str, Any]:
     return compared(whole, alone, report, 1.15)
 
 
-def extraction_bound(folder: Path, rounds: int) -> dict[str, Any]:
+def extraction_bound(folder: Path, rounds: int, *, engine: str = "auto", times: int = 4) -> dict[str, Any]:
     """Against the pool alone on the same files, with as many workers, of which there is one for each core but one."""
-    papers = copies(folder / "papers", 4)
+    papers = copies(folder / "papers", times)
     workers = max(1, len(os.sched_getaffinity(0)) - 1)
     whole: list[float] = []
     alone: list[float] = []
     with constant_endpoint() as url:
         for number in range(rounds):
-            config = written_config(folder / f"kb{number}", url, workers=workers)
+            config = written_config(folder / f"kb{number}", url, workers=workers, engine=engine)
             seconds, report = timed_ingest(config, papers)
             whole.append(seconds)
             with KnowledgeBase.open(config) as knowledge_base:
