@@ -224,7 +224,9 @@ class Batcher:
         seconds = time.monotonic() - started
         for work in works:
             work.timings.forward += seconds
-        self.tokens_per_second += 0.2 * (real / max(seconds, 1e-6) - self.tokens_per_second)
+        # A lone question takes the time of a forward pass for few tokens, and says little of the rate.
+        weight = 0.2 * min(1.0, padded / self.budget)
+        self.tokens_per_second += weight * (real / max(seconds, 1e-6) - self.tokens_per_second)
         is_small = batch[0][0].interactive and not self._bulk
         self._expected = len(batch) + len(self._interactive) if is_small else 1
         self._patient_until = time.monotonic() + PATIENCE * seconds

@@ -23,6 +23,9 @@ async def read_body(request: Request, config: ServerConfig) -> bytes:
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind not in CONTENT_TYPES:
         raise bad_request(f"Content-Type must be application/json, not {kind[:60]!r}.", status=415)
+    packed = request.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise bad_request(f"Send the body as it is, not with Content-Encoding {packed[:60]!r}.", status=415)
     limit = config.max_body_bytes
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:

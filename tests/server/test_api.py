@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import importlib.util
 import shutil
 import subprocess
@@ -189,6 +190,13 @@ def test_another_content_type_is_a_415(server: RunningServer) -> None:
     assert response.status_code == 415
 
 
+def test_a_compressed_body_is_a_415(server: RunningServer) -> None:
+    packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = server.client.post("/v1/embeddings", content=gzip.compress(b'{"input": "a"}'), headers=packed)
+    assert (response.status_code, response.json()["error"]["type"]) == (415, "invalid_request_error")
+    assert "Content-Encoding 'gzip'" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nope", 404), ("GET", "/v1/embeddings", 405)])
 def test_unknown_routes_have_the_same_shape(server: RunningServer, method: str, path: str, status: int) -> None:
     response = server.client.request(method, path)
@@ -287,5 +295,7 @@ def test_metrics_count_texts_and_tokens(server: RunningServer) -> None:
 
 
 def test_the_documentation_page_is_there(server: RunningServer) -> None:
-    assert server.client.get("/docs").status_code == 200
+    page = server.client.get("/docs")
+    assert page.status_code == 200
+    assert not [word for word in ("<script", "src=", "http://", "https://") if word in page.text]  # it needs no network
     assert "/v1/embeddings" in server.client.get("/openapi.json").json()["paths"]

@@ -97,6 +97,7 @@ def test_what_is_no_http_is_answered_with_a_400(server: RunningServer) -> None:
         client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n")
         answer = b"".join(iter(lambda: client.recv(1000), b""))
     assert answer.startswith(b"HTTP/1.1 400")
+    assert b"\r\nx-request-id: " in answer
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["type"] == "invalid_request_error"
 

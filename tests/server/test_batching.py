@@ -200,6 +200,24 @@ def test_closing_finishes_what_is_queued(model: Model) -> None:
     assert np.array_equal(asyncio.run(ask()), expected(texts(*[100] * 20)))
 
 
+def test_questions_do_not_blur_the_measured_rate() -> None:
+    """What Retry-After and the watchdog go by: that of full batches, not of a forward pass for ten tokens."""
+    model = Model(seconds=0.02)
+    batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test")
+
+    async def ask() -> tuple[float, float]:
+        await batcher.submit(texts(*[32] * 16 * 30))
+        full = batcher.tokens_per_second
+        for _ in range(40):
+            await batcher.submit(texts(8))
+        return full, batcher.tokens_per_second
+
+    full, later = asyncio.run(ask())
+    batcher.close()
+    assert full > 5 * 8 / 0.02
+    assert later >= 0.8 * full
+
+
 def test_clients_that_ask_again_at_once_share_a_batch() -> None:
     model = Model(seconds=0.05)
     batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test")

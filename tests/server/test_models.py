@@ -124,6 +124,17 @@ def test_a_size_the_model_has_not_is_a_400_that_says_which_it_has(
     assert said in response.json()["error"]["message"]
 
 
+def test_who_runs_the_server_may_allow_any_size(folders: dict[str, Path], tmp_path: Path) -> None:
+    server = start_server(tmp_path, "--model", f"prompted={folders['prompted']}", "--any-dimensions")
+    try:
+        short = vectors(ask(server, "prompted", dimensions=17))
+        assert short.shape == (3, 17)
+        assert np.abs(np.linalg.norm(short, axis=1) - 1).max() <= 1e-5
+        assert ask(server, "prompted", dimensions=65).status_code == 400
+    finally:
+        assert server.stop() == 0
+
+
 def test_the_full_size_may_be_asked_of_any_model(models: RunningServer) -> None:
     assert vectors(ask(models, "prompted", dimensions=64)).shape == (3, 64)
 
