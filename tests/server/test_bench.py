@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from server_running import MODEL, start_server
 
 from server.bench import MOST_RECALL_LOSS, PACKAGES, Candidate, Result, _is_installed, candidates, recommended
 from server.config import parse_arguments
+from server.loading import load_model
 from server.passages import passages
+from server.quantizing import write_int8
 from server.trials import Trial, compared
 
 LINES = [
@@ -82,6 +85,24 @@ def test_the_texts_are_those_of_the_sample_pdfs() -> None:
     assert (len(found.texts), len(found.queries), found.origin) == (100, 10, "the sample PDFs")
     assert all(any(query in text for text in found.texts) for query in found.queries)
     assert len(set(found.texts)) > 90
+
+
+@pytest.mark.parametrize("backend", PACKAGES)
+def test_eight_bit_weights_are_made_without_a_network_and_served(backend: str, tmp_path: Path) -> None:
+    if not _is_installed(backend):
+        pytest.skip(f"sentence-transformers[{backend}] is not installed")
+    weights = write_int8(parse_arguments(["--backend", backend]), tmp_path / "int8", LINES)
+    options = ("--model", f"{MODEL}={tmp_path / 'int8'}", "--backend", backend, "--weights", weights)
+    exact = parse_arguments(["--dtype", "float32"])
+    model = load_model(exact.models[0], exact, "cpu")
+    expected = model.forward(model.tokenizer.encode(LINES[:1]))
+    server = start_server(tmp_path, *options)
+    try:
+        [found] = server.embed(LINES[:1]).json()["data"]
+        assert float(np.dot(found["embedding"], expected[0])) > 0.9
+        assert server.client.get("/v1/models").json()["data"][0]["backend"] == backend
+    finally:
+        assert server.stop() == 0
 
 
 # --- what counts as good ---------------------------------------------------------------------------------------------

@@ -81,6 +81,15 @@ def test_a_batch_that_hangs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     batcher.close()
 
 
+def test_a_thread_that_ended_is_seen() -> None:
+    batcher = Batcher(
+        lambda batch: np.zeros((len(batch), 1), np.float32), max_batch_tokens=64, metrics=Metrics(), name=""
+    )
+    assert not batcher.is_stuck
+    batcher.close()
+    assert batcher.is_stuck
+
+
 # --- timings ---------------------------------------------------------------------------------------------------------
 
 
