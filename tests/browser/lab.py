@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,16 +20,17 @@ from places import ROOT
 from playwright.sync_api import Browser, Locator, Page, TimeoutError
 
 START_SECONDS = 90
-RUN_MS = 90_000
+RUN_MS = 60_000
 
 
 @contextmanager
-def serving(folder: Path, program: str, *options: str) -> Iterator[str]:
+def serving(folder: Path, program: str, *options: str, theme: str = "JupyterLab Light") -> Iterator[str]:
     """The base URL of `jupyter lab` or `voila` with this folder as its home and as the place of its settings."""
     log = folder / f"{program}.log"
     settings = folder / "jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')  # its question hides a corner
+    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     home = {"HOME": str(folder), "JUPYTER_CONFIG_DIR": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython")}
     environment = os.environ | home | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
     with log.open("wb") as output:
@@ -80,14 +82,16 @@ def install_notebooks(folder: Path, config: Path) -> None:
 class Notebook:
     """A notebook open in JupyterLab, all cells run."""
 
-    def __init__(self, browser: Browser, url: str, name: str, *, pictures: Path, theme: str = "light") -> None:
+    def __init__(
+        self, browser: Browser, url: str, name: str, *, pictures: Path, theme: str = "light", height: int = 900
+    ) -> None:
         self.name, self._pictures, self._theme = name, pictures, theme
-        self.page: Page = browser.new_page(viewport={"width": 1000, "height": 900})
+        self.page: Page = browser.new_page(viewport={"width": 1000, "height": height})
         self.page.goto(f"{url}/lab/tree/notebooks/{name}.ipynb?reset")
         self.page.wait_for_selector(".jp-Notebook", timeout=RUN_MS)
         self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=RUN_MS)
 
-    def run_all(self) -> None:
+    def run_all(self, until: str = ".pdfkb-panel") -> None:
         prompt = self.page.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[[0-9*]+\]")).first
         for _ in range(5):  # JupyterLab lets a click go by while it still connects to the kernel
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -97,7 +101,7 @@ class Notebook:
                 break
             except TimeoutError:
                 continue
-        self.page.wait_for_selector(".pdfkb-panel", timeout=RUN_MS)
+        self.page.wait_for_selector(until, timeout=RUN_MS)
 
     @property
     def panel(self) -> Locator:

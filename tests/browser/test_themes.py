@@ -1,0 +1,88 @@
+"""Readable in light and in dark: every text of every panel stands out from what is behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import QUIET
+from lab import RUN_MS, Notebook, serving
+from playwright.sync_api import Browser, expect
+
+from kb import KnowledgeBase
+
+pytestmark = pytest.mark.timeout(240)
+
+expect.set_options(timeout=RUN_MS)
+
+# WCAG 2.1, success criterion 1.4.3.
+LEAST_CONTRAST = 4.5
+FAINT = """least => {
+    const numbers = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+    const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = element => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = numbers(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0.5) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const faint = [];
+    for (const element of document.querySelectorAll('.pdfkb-panel .pdfkb *')) {
+        const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+        if (!own || !element.offsetParent || ['STYLE', 'BUTTON'].includes(element.tagName)) continue;
+        const [a, b] = [luminance(numbers(getComputedStyle(element).color)), luminance(behind(element))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < least) faint.push(`${ratio.toFixed(2)} ${element.tagName}.${element.className}: `
+            + element.textContent.trim().slice(0, 40));
+    }
+    return faint;
+}"""
+WIDER = (
+    """() => [...document.querySelectorAll('.pdfkb-panel')].some(panel => panel.scrollWidth > panel.clientWidth + 1)"""
+)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_panels_are_readable(theme: str, browser: Browser, home: Path, pictures: Path) -> None:
+    with KnowledgeBase.open(home / "config" / "pdf_knowledge.json") as knowledge_base:
+        knowledge_base.ingest(home / "papers")
+    poor: dict[str, list[str]] = {}
+    with serving(home, "jupyterlab", *QUIET, theme=f"JupyterLab {theme.title()}") as lab:
+        for name in ("setup", "ingest", "search", "troubleshooting", "maintenance"):
+            notebook = Notebook(browser, lab, name, pictures=pictures, theme=theme, height=1500)
+            notebook.run_all()
+            fill(notebook, home)
+            notebook.picture("theme")
+            poor[name] = [*notebook.page.evaluate(FAINT, LEAST_CONTRAST), *["wider"] * notebook.page.evaluate(WIDER)]
+            notebook.close()
+    assert not {name: found for name, found in poor.items() if found}
+
+
+def fill(notebook: Notebook, home: Path) -> None:
+    """Brings something to look at into the panel."""
+    panel = notebook.panel
+    match notebook.name:
+        case "setup":
+            notebook.button("Test the endpoint").click()
+            expect(notebook.button("Test the endpoint")).to_be_enabled()
+        case "ingest":
+            (home / "papers" / "broken.pdf").write_text("no PDF")
+            panel.locator("textarea").first.fill(str(home / "papers"))
+            panel.locator("textarea").first.press("Tab")
+            notebook.button("Ingest").click()
+            expect(panel).to_contain_text("1 failed")
+        case "search":
+            panel.locator("input[type=text]").first.fill("why did the operating margin fall?")
+            panel.locator("input[type=text]").first.press("Enter")
+            panel.locator(".pdfkb-title").first.click()
+            expect(panel.locator(".sheet img").first).to_be_visible()
+        case "troubleshooting":
+            panel.locator("input[type=text]").first.fill("why did the operating margin fall?")
+            panel.locator("input[type=text]").nth(1).fill("annual.pdf")
+            notebook.button("Explain").click()
+            expect(panel).to_contain_text("annual.pdf was read: 3 pages")
+        case "maintenance":
+            expect(panel.locator("svg").first).to_be_visible()
