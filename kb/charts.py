@@ -59,7 +59,7 @@ def draw_runs(runs: Sequence[Run]) -> str:
             above.bar(places, counts, bottom=bottom, color=colour, label=outcome, width=0.7)
             bottom = [low + count for low, count in zip(bottom, counts, strict=True)]
         above.set_ylabel("documents")
-        above.legend(frameon=False, ncols=3, loc="upper left", fontsize=9)
+        above.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
         speeds = [report["chunks"] / max(report["seconds"], 1e-6) for report in reports]
         below.plot(places, speeds, color=COLOURS[2], marker="o", markersize=4)
         below.set_ylabel("passages/s")
