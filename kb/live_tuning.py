@@ -25,7 +25,10 @@ def questions_for(knowledge_base: KnowledgeBase, file: str, *, count: int) -> li
     judgements = knowledge_base.judgements()
     if judgements.has_right_ones:
         return read_questions(judgements.file)
-    return knowledge_base.make_questions(judgements.file.with_suffix(".made.jsonl"), count=count)
+    made_file = judgements.file.with_suffix(".made.jsonl")
+    made = knowledge_base.make_questions(made_file, count=count)
+    print(f"No hit is marked right yet: {len(made)} questions are made of headings and captions, kept in {made_file}.")
+    return made
 
 
 def numbers(text: str | int, name: str) -> list[int]:

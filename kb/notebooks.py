@@ -115,9 +115,10 @@ def _kind(name: str) -> Kind:
 def ingest(
     knowledge_base: KnowledgeBase, source: str, *, prune: bool, retry_failed: bool, interactive: bool
 ) -> IngestReport | IngestPanel:
-    """Ingests files and folders, one a line: by a panel, or at once."""
+    """Ingests files and folders, one a line: by a panel (the one whose ingest is under way, if any), or at once."""
     if interactive and someone_is_there():
-        return IngestPanel(knowledge_base, source=source, prune=prune, retry_failed=retry_failed)
+        running = IngestPanel.under_way(knowledge_base)
+        return running or IngestPanel(knowledge_base, source=source, prune=prune, retry_failed=retry_failed)
     return knowledge_base.ingest(*_lines(source), prune=prune, retry_failed=retry_failed)
 
 

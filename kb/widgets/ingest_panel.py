@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IngestPanel"]
 
+_under_way: list[IngestPanel] = []
+
 
 class IngestPanel(Panel):
     """`report` holds the last report, `preview` the last preview."""
@@ -49,6 +51,12 @@ class IngestPanel(Panel):
         actions = row(self.look, self.button, self.stop, self.retry)
         super().__init__([self.chooser, options, actions, self.progress, self.output])
 
+    @classmethod
+    def under_way(cls, knowledge_base: KnowledgeBase) -> IngestPanel | None:
+        """The panel of this kernel that is writing to the same collection: a tab that is opened again finds it."""
+        storage = knowledge_base.settings.storage
+        return next((panel for panel in _under_way if panel._knowledge_base.settings.storage == storage), None)
+
     async def look_ahead(self) -> None:
         """Shows what an ingest would do."""
         self._busy(True, "looking at the files")
@@ -65,6 +73,7 @@ class IngestPanel(Panel):
         paths = self._failed() if retry else self.chooser.paths
         self._stop.clear()
         self._busy(True)
+        _under_way.append(self)
         self.output.value = ""
         try:
             self.report = await in_background(lambda: self._ingest(paths, retry), self.progress.refresh)
@@ -74,6 +83,7 @@ class IngestPanel(Panel):
         except KnowledgeBaseError as error:
             self.output.value = error_html(error)
         finally:
+            _under_way.remove(self)
             self._busy(False)
 
     def ask_to_stop(self) -> None:

@@ -25,7 +25,7 @@ class WriteSettings(widgets.VBox):  # type: ignore[misc]
             description="Write to the configuration",
             icon="save",
             disabled=not changes,
-            layout=widgets.Layout(width="auto"),
+            layout=widgets.Layout(width="auto", align_self="flex-start"),
         )
         self.output = widgets.HTML(render("settings_written.html", changes=changes, file=None))
         self.button.on_click(lambda _: self.write())

@@ -51,12 +51,13 @@ def test_the_winners_are_written_where_that_was_asked_for(config: Path, tmp_path
     assert (written["batch_size"], written["concurrency"]) == (16, 1)
 
 
-def test_hits_marked_wrong_alone_are_no_questions(config: Path) -> None:
+def test_hits_marked_wrong_alone_are_no_questions(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with KnowledgeBase.open(config) as knowledge_base:
         [hit] = knowledge_base.search("bread", k=1)
         knowledge_base.judgements().mark("glaciers", hit, "wrong")
         made = questions_for(knowledge_base, "", count=2)
         assert "bread" not in [question.query for question in made]
+        assert f"No hit is marked right yet: {len(made)} questions are made" in capsys.readouterr().out
         knowledge_base.judgements().mark("bread", hit, "relevant")
         assert [question.query for question in questions_for(knowledge_base, "", count=2)] == ["bread"]
 
