@@ -18,7 +18,9 @@ expect.set_options(timeout=RUN_MS)
 # WCAG 2.1, success criterion 1.4.3.
 LEAST_CONTRAST = 4.5
 FAINT = """least => {
-    const numbers = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+    // What color-mix gives is told as color(srgb …), from 0 to 1.
+    const numbers = colour => (colour.match(/[\\d.]+/g) || [])
+        .map((v, i) => colour.startsWith('color(') && i < 3 ? v * 255 : Number(v));
     const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
         .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
         .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
