@@ -82,12 +82,14 @@ def _print_answers(answers: dict[str, Any]) -> None:
         for hit in answer["hits"]:
             section = f"  [{hit['section']}]" if hit["section"] else ""
             print(f"  {hit['rank']}. {hit['citation']}{section}")
-            print(textwrap.indent(textwrap.fill(_passage(hit["text"]), 100), "     "))
+            print(textwrap.indent(textwrap.fill(_passage(hit), 100), "     "))
     print()
 
 
-def _passage(text: str) -> str:
-    whole = " ".join(text.split())
+def _passage(hit: dict[str, Any]) -> str:
+    """The passage from the first sentence that matched."""
+    start = hit["marks"][0][0] if hit["marks"] else 0
+    whole = ("… " if start else "") + " ".join(hit["text"][start:].split())
     return whole if len(whole) <= PASSAGE else whole[:PASSAGE].rsplit(" ", 1)[0] + " …"
 
 
