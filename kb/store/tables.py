@@ -43,7 +43,12 @@ class Tables:
                     return None
                 if name not in self._connect().list_tables(limit=100).tables:
                     return None
-                self._open[name] = self._connect().open_table(name)
+                try:
+                    self._open[name] = self._connect().open_table(name)
+                except ValueError as error:
+                    if "was not found" not in str(error):
+                        raise
+                    return None  # a disk that was full has its folder, and nothing of it
             return self._open[name]
 
     def ensure(self, name: str, schema: pa.Schema) -> Any:

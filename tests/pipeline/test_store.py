@@ -77,6 +77,14 @@ def test_opening_and_reading_an_absent_store_creates_nothing(store: Store, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_of_which_a_full_disk_kept_the_folder_alone_is_none_and_can_be_written(store: Store) -> None:
+    for name in ("pages", "chunks", "documents"):
+        (Path(store.uri) / f"{name}.lance" / "data").mkdir(parents=True)
+    assert store.statistics().documents == 0
+    write(store, ingested("/a.pdf", ["One page."]))
+    assert found(store, "One page.") == ["One page."]
+
+
 def test_what_was_committed_comes_back_as_it_was(store: Store) -> None:
     item = ingested("/a.pdf", ["alpha", "beta"], title="Letters")
     write(store, item)
