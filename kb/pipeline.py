@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
 
 from kb.chunk import Chunker, TokenCounter
 from kb.config import Settings
@@ -46,7 +44,9 @@ class EmbeddingEndpoint(Protocol):
     def usage(self) -> EmbedderUsage:
         """What was sent so far."""
 
-    def embed_documents(self, texts: Sequence[str], *, tokens: Sequence[int] | None = None) -> EmbeddingBatch:
+    def embed_documents(
+        self, texts: Sequence[str], *, tokens: Sequence[int] | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> EmbeddingBatch:
         """Vectors of texts, whose tokens need not be counted again where they are known."""
 
 
@@ -67,10 +67,6 @@ class EmbeddedDocument:
     texts: tuple[str, ...] = ()
     vectors: Vector | None = None
     refused: dict[int, EndpointModelError] | None = None  # passages that the endpoint would not embed, by index
-
-
-class _StoppedError(Exception):
-    """Nobody waits for this window any more."""
 
 
 class Stages:
@@ -162,7 +158,9 @@ class Stages:
         if not texts:
             return window
         with self._clock.busy("embed"):
-            batch = self._embed_texts(texts, [chunk.tokens for item in window for chunk in item.chunks])
+            tokens = [chunk.tokens for item in window for chunk in item.chunks]
+            batch = self._endpoint.embed_documents(texts, tokens=tokens, stop=self._stopping.is_set)
+        self.passages_embedded += len(texts)
         embedded: list[EmbeddedDocument] = []
         start = 0
         for item in window:
@@ -171,20 +169,6 @@ class Stages:
             embedded.append(replace(item, vectors=batch.vectors[start:end], refused=refused))
             start = end
         return embedded
-
-    def _embed_texts(self, texts: Sequence[str], tokens: Sequence[int]) -> EmbeddingBatch:
-        """Vectors of a window, part by part: who stops does not wait for the rest of a book."""
-        parts: list[Vector] = []
-        failures: dict[int, EndpointModelError] = {}
-        for start in range(0, len(texts), self._window):
-            if self._stopping.is_set():
-                raise _StoppedError
-            end = start + self._window
-            batch = self._endpoint.embed_documents(texts[start:end], tokens=tokens[start:end])
-            parts.append(batch.vectors)
-            failures |= {start + place: error for place, error in batch.failures.items()}
-            self.passages_embedded += len(batch.vectors)
-        return EmbeddingBatch(parts[0] if len(parts) == 1 else np.concatenate(parts), failures)
 
 
 def _windows(documents: Iterable[EmbeddedDocument], size: int) -> Iterator[list[EmbeddedDocument]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -36,8 +36,13 @@ class Batches:
         if not profile.form.takes_lists:
             self.most_texts = 1
 
-    def embed(self, texts: Sequence[str], tokens: Sequence[int] | None = None) -> Embedded:
-        """Unit vectors, float32 (n, d), NaN where a text was refused; those refused by place. Raises EndpointError."""
+    def embed(
+        self, texts: Sequence[str], tokens: Sequence[int] | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> Embedded:
+        """Unit vectors, float32 (n, d), NaN where a text was refused; those refused by place.
+
+        Raises EndpointError, and CancelledError once `stop` says so.
+        """
         tokenizer = self._profile.tokenizer
         counts = tokens or (tokenizer.count(texts) if tokenizer.is_quick else list(map(_guess, texts)))
         batches = batches_of(counts, self.most_texts, self._settings.batch_tokens)
@@ -46,7 +51,7 @@ class Batches:
         vectors = np.full((len(texts), self._profile.space.dimension), np.nan, np.float32)
         refused: dict[int, EndpointModelError] = {}
         running: list[Future[Embedded]] = [
-            self._threads.submit(self._embed_batch, [texts[place] for place in batch]) for batch in batches
+            self._threads.submit(self._embed_unless, stop, [texts[place] for place in batch]) for batch in batches
         ]
         try:
             for batch, future in zip(batches, running, strict=True):
@@ -57,6 +62,11 @@ class Batches:
             for future in running:
                 future.cancel()
         return vectors, refused
+
+    def _embed_unless(self, stop: Callable[[], bool], texts: Sequence[str]) -> Embedded:
+        if stop():
+            raise CancelledError
+        return self._embed_batch(texts)
 
     def embed_one(self, text: str) -> Vector:
         """The unit vector of a text, float32 (d,), ahead of any bulk. Raises EndpointError."""

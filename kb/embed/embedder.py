@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -111,15 +111,18 @@ class Embedder:
             self._keep({keys[0]: vector})
         return vector
 
-    def embed_documents(self, texts: Sequence[str], *, tokens: Sequence[int] | None = None) -> EmbeddingBatch:
+    def embed_documents(
+        self, texts: Sequence[str], *, tokens: Sequence[int] | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> EmbeddingBatch:
         """Unit vectors of passages (whose prefix they carry already). Raises EndpointError where none can be had.
 
-        `tokens`, about as many as each has, need then not be counted again for the size of the requests.
+        `tokens`, about as many as each has, need then not be counted again for the size of the requests. Once `stop`
+        says so no further request is sent, and CancelledError is raised.
         """
         profile, batches = self._ready()
         texts = list(map(_sendable, texts))
         if self._cache is None and len(set(texts)) == len(texts):
-            fresh, refused = batches.embed(texts, tokens)
+            fresh, refused = batches.embed(texts, tokens, stop)
             self._check_space(for_writing=True)
             return EmbeddingBatch(fresh, refused)
         known, keys = self._known(texts)
@@ -129,7 +132,7 @@ class Embedder:
                 missing.setdefault(key, []).append(place)
         firsts = [places[0] for places in missing.values()]
         fresh, refused = batches.embed(
-            [texts[place] for place in firsts], None if tokens is None else [tokens[place] for place in firsts]
+            [texts[place] for place in firsts], None if tokens is None else [tokens[place] for place in firsts], stop
         )
         if missing:
             self._check_space(for_writing=True)
