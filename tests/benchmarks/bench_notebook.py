@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
 
-from lab import Notebook, install_notebooks, serving
+from lab import QUIET, Notebook, install_notebooks, serving
 from making import write_config
 from places import SAMPLES
 from playwright.sync_api import sync_playwright
@@ -28,7 +28,6 @@ from kb.bundled import bundled_server
 from kb.questions import questions_from_headings
 
 LEAST_CHUNKS = 10_000
-OPTIONS = ("--port=0", "--ip=127.0.0.1", "--allow-root", "--IdentityProvider.token=")
 # Resolves with the milliseconds from the event until `here` holds for an element that was not there before.
 WATCH = """([listened, kind, appeared]) => {
     window.measured = new Promise((resolve, reject) => {
@@ -95,7 +94,7 @@ def main() -> None:
             chunks = knowledge_base.store.statistics().chunks
         if chunks < LEAST_CHUNKS:
             raise SystemExit(f"only {chunks} chunks: give it more --copies")
-        with serving(home, "jupyterlab", *OPTIONS) as lab, sync_playwright() as playwright:
+        with serving(home, "jupyterlab", *QUIET) as lab, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             notebook = Notebook(browser, lab, "search", pictures=home)
             notebook.run_all()

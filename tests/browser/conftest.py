@@ -14,9 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import install_notebooks, serving
+from lab import QUIET, install_notebooks, serving
 
-QUIET = ("--port=0", "--ip=127.0.0.1", "--allow-root", "--IdentityProvider.token=")
 SCRIPT = "<script>document.title = 'taken over'</script>"
 MARGIN = "Operating margin fell to nine percent in 2022\nbecause freight costs doubled."
 

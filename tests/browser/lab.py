@@ -19,6 +19,7 @@ from urllib.request import urlopen
 from places import ROOT
 from playwright.sync_api import Browser, Locator, Page, TimeoutError
 
+QUIET = ("--port=0", "--ip=127.0.0.1", "--allow-root", "--IdentityProvider.token=")
 START_SECONDS = 90
 RUN_MS = 60_000
 

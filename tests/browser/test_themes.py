@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import QUIET
-from lab import RUN_MS, Notebook, serving
+from lab import QUIET, RUN_MS, Notebook, serving
 from playwright.sync_api import Browser, expect
 
 from kb import KnowledgeBase
