@@ -54,3 +54,12 @@ def write_config(folder: Path, base_url: str, **embedder: Any) -> Path:
     settings = {"base_url": base_url, "model": "all-MiniLM-L6-v2", "retries": 1, "backoff_factor": 0.01, **embedder}
     file.write_text(json.dumps({"pdf_knowledge": {"embedder": settings}}), "utf-8")
     return file
+
+
+def copies(folder: Path, times: int) -> Path:
+    """The sample PDFs several times over; a comment at the end makes each copy a document of its own."""
+    folder.mkdir(parents=True)
+    for number in range(times):
+        for sample in sorted((Path(__file__).parent / "data" / "pdfs").glob("*.pdf")):
+            (folder / f"{number} {sample.name}").write_bytes(sample.read_bytes() + f"\n% {number}\n".encode())
+    return folder

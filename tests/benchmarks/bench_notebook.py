@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
 
 from lab import QUIET, Notebook, install_notebooks, serving
-from making import write_config
+from making import copies, write_config
 from places import SAMPLES
 from playwright.sync_api import sync_playwright
 
@@ -48,15 +48,6 @@ WATCH = """([listened, kind, appeared]) => {
 }"""
 
 
-def copies(folder: Path, number: int) -> Path:
-    """The sample PDFs several times over; a comment at the end makes each a document of its own."""
-    folder.mkdir()
-    for copy in range(number):
-        for sample in SAMPLES.glob("*.pdf"):
-            (folder / f"{copy} {sample.name}").write_bytes(sample.read_bytes() + f"\n% {copy}\n".encode())
-    return folder
-
-
 def waits(notebook: Notebook, questions: list[str]) -> tuple[list[float], list[float]]:
     """Milliseconds to the first hit, and to the page's picture, of each question."""
     hits, pictures = [], []
@@ -82,7 +73,7 @@ def show(name: str, times: list[float], asked: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--copies", type=int, default=2)
-    parser.add_argument("--questions", type=int, default=20)
+    parser.add_argument("--questions", type=int, default=30)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, bundled_server(log=Path(name) / "server.log") as url:
         home = Path(name)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import QUIET, install_notebooks, serving
+from lab import QUIET, Notebook, install_notebooks, serving
 
 SCRIPT = "<script>document.title = 'taken over'</script>"
 MARGIN = "Operating margin fell to nine percent in 2022\nbecause freight costs doubled."
@@ -58,3 +58,12 @@ def lab(home: Path) -> Iterator[str]:
     """The URL of a JupyterLab that serves this folder."""
     with serving(home, "jupyterlab", *QUIET) as url:
         yield url
+
+
+@pytest.fixture
+def opened(browser: Browser, lab: str, pictures: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """The notebook that the test names, all its cells run."""
+    notebook = Notebook(browser, lab, request.param, pictures=pictures)
+    notebook.run_all()
+    yield notebook
+    notebook.close()

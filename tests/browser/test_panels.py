@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -29,14 +28,6 @@ SMALL_SWEEP = {
     "overlaps": "0",
     "count": "4",
 }
-
-
-@pytest.fixture
-def opened(browser: Browser, lab: str, pictures: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
-    notebook = Notebook(browser, lab, request.param, pictures=pictures)
-    notebook.run_all()
-    yield notebook
-    notebook.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from kb import KnowledgeBase
 pytestmark = pytest.mark.timeout(240)
 
 expect.set_options(timeout=RUN_MS)
-
-
-@pytest.fixture
-def opened(browser: Browser, lab: str, pictures: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
-    notebook = Notebook(browser, lab, request.param, pictures=pictures)
-    notebook.run_all()
-    yield notebook
-    notebook.close()
 
 
 @pytest.mark.parametrize("opened", ["setup"], indirect=True)
