@@ -9,7 +9,9 @@ import contextlib
 import json
 import logging
 import ssl
+import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -120,9 +122,15 @@ class WireClient(httpx.Client):
         )
         self._seconds = timeout
         # httpx has no limit for a whole request: a server that drips a byte a second would never time out.
+        self._backend = _DeadlineBackend(httpcore.SyncBackend())
         for transport in (self._transport, *self._mounts.values()):
             if isinstance(transport, httpx.HTTPTransport):
-                transport._pool._network_backend = _DeadlineBackend(httpcore.SyncBackend())
+                transport._pool._network_backend = self._backend
+
+    def close(self) -> None:
+        """Closes every connection, also those that other threads are opening just now."""
+        super().close()
+        self._backend.close()
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send, and write down what came of it. Raises what httpx raises."""
@@ -193,11 +201,36 @@ def _parsed(body: bytes) -> Any:
     return json.loads(body)
 
 
+class _Opened:
+    """The streams of a client. httpcore's pool closes only those whose connection stood when it was closed."""
+
+    def __init__(self) -> None:
+        self._streams: weakref.WeakSet[_DeadlineStream] = weakref.WeakSet()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def add(self, stream: _DeadlineStream) -> None:
+        with self._lock:
+            self._streams.add(stream)
+            closed = self._closed
+        if closed:
+            stream.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+
+
 class _DeadlineStream(httpcore.NetworkStream):
     """A stream on which no read or write goes on past the deadline of the exchange under way."""
 
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, opened: _Opened) -> None:
         self._stream = stream
+        self._opened = opened
+        opened.add(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, _remaining(timeout, httpcore.ReadTimeout))
@@ -216,7 +249,7 @@ class _DeadlineStream(httpcore.NetworkStream):
         except httpcore.ConnectTimeout:
             self.close()  # nobody else will: the pool knows a connection only once it stands
             raise
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, seconds))
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, seconds), self._opened)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -227,6 +260,11 @@ class _DeadlineBackend(httpcore.NetworkBackend):
 
     def __init__(self, backend: httpcore.NetworkBackend) -> None:
         self._backend = backend
+        self._opened = _Opened()
+
+    def close(self) -> None:
+        """Closes what is open and whatever is opened from now on."""
+        self._opened.close()
 
     def connect_tcp(
         self,
@@ -240,7 +278,8 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         exchange = _current.get()
         if exchange is not None:
             exchange.on_new_connection = True
-        return _DeadlineStream(self._backend.connect_tcp(host, port, seconds, local_address, socket_options))
+        stream = self._backend.connect_tcp(host, port, seconds, local_address, socket_options)
+        return _DeadlineStream(stream, self._opened)
 
     def sleep(self, seconds: float) -> None:
         self._backend.sleep(seconds)

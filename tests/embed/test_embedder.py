@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from kb.embed import Embedder
 from kb.embed.batches import batches_of
+from kb.embed.wire import WireClient
 from kb.errors import ConfigurationError, EndpointConnectionError, EndpointModelError
 from tests.embed.opening import settings_for
 from tests.embed.servers import Answer, HashServer, serve, vector_of
@@ -282,3 +284,19 @@ def test_every_text_is_in_one_batch_within_both_limits(counts: list[int], texts:
     for batch in batches:
         assert len(batch) <= texts
         assert len(batch) == 1 or sum(counts[place] for place in batch) <= tokens
+
+
+def test_a_connection_opened_while_the_client_is_closed_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = WireClient({}, timeout=5, connections=1)
+    connect, opened = httpcore.SyncBackend.connect_tcp, []
+
+    def closed_meanwhile(*arguments: Any) -> httpcore.NetworkStream:
+        opened.append(connect(*arguments))
+        client.close()
+        return opened[-1]
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", closed_meanwhile)
+    with serve(HashServer()) as url:
+        exchange = client.ask("GET", f"{url}/models", timeout=5)
+    assert exchange.failure is not None
+    assert opened[0].get_extra_info("socket").fileno() == -1
