@@ -168,7 +168,8 @@ def test_what_a_client_that_left_had_waiting_is_dropped(server: RunningServer) -
     started = metric(server, "kb_embed_inputs_total")
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{server.url}/v1/embeddings", json={"input": LONG, "model": MODEL}, timeout=2)
-    remaining = len(LONG) - (metric(server, "kb_embed_inputs_total") - started)
+    under_way = BUDGET // 200  # texts of the batch that had started when the client left, and is not counted yet
+    remaining = len(LONG) - (metric(server, "kb_embed_inputs_total") - started) - under_way
     until_idle(server)
     assert remaining > 1_000
     assert metric(server, "kb_embed_cancelled_total", 'stage="queue"') - dropped >= 0.95 * remaining
