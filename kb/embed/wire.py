@@ -201,36 +201,12 @@ def _parsed(body: bytes) -> Any:
     return json.loads(body)
 
 
-class _Opened:
-    """The streams of a client. httpcore's pool closes only those whose connection stood when it was closed."""
-
-    def __init__(self) -> None:
-        self._streams: weakref.WeakSet[_DeadlineStream] = weakref.WeakSet()
-        self._closed = False
-        self._lock = threading.Lock()
-
-    def add(self, stream: _DeadlineStream) -> None:
-        with self._lock:
-            self._streams.add(stream)
-            closed = self._closed
-        if closed:
-            stream.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            streams = list(self._streams)
-        for stream in streams:
-            stream.close()
-
-
 class _DeadlineStream(httpcore.NetworkStream):
     """A stream on which no read or write goes on past the deadline of the exchange under way."""
 
-    def __init__(self, stream: httpcore.NetworkStream, opened: _Opened) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, backend: _DeadlineBackend) -> None:
         self._stream = stream
-        self._opened = opened
-        opened.add(self)
+        self._backend = backend
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max_bytes, _remaining(timeout, httpcore.ReadTimeout))
@@ -249,22 +225,41 @@ class _DeadlineStream(httpcore.NetworkStream):
         except httpcore.ConnectTimeout:
             self.close()  # nobody else will: the pool knows a connection only once it stands
             raise
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, seconds), self._opened)
+        return self._backend.watched(self._stream.start_tls(ssl_context, server_hostname, seconds))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
 class _DeadlineBackend(httpcore.NetworkBackend):
-    """Opens connections whose streams keep to the deadline."""
+    """Opens connections whose streams keep to the deadline.
+
+    It closes them too: httpcore's pool closes only those whose connection stood when the pool was closed.
+    """
 
     def __init__(self, backend: httpcore.NetworkBackend) -> None:
         self._backend = backend
-        self._opened = _Opened()
+        self._streams: weakref.WeakSet[_DeadlineStream] = weakref.WeakSet()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def watched(self, stream: httpcore.NetworkStream) -> _DeadlineStream:
+        """The stream, kept to the deadline; closed at once where `close` came before."""
+        watched = _DeadlineStream(stream, self)
+        with self._lock:
+            self._streams.add(watched)
+            closed = self._closed
+        if closed:
+            watched.close()
+        return watched
 
     def close(self) -> None:
         """Closes what is open and whatever is opened from now on."""
-        self._opened.close()
+        with self._lock:
+            self._closed = True
+            streams = list(self._streams)
+        for stream in streams:
+            stream.close()
 
     def connect_tcp(
         self,
@@ -278,8 +273,7 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         exchange = _current.get()
         if exchange is not None:
             exchange.on_new_connection = True
-        stream = self._backend.connect_tcp(host, port, seconds, local_address, socket_options)
-        return _DeadlineStream(stream, self._opened)
+        return self.watched(self._backend.connect_tcp(host, port, seconds, local_address, socket_options))
 
     def sleep(self, seconds: float) -> None:
         self._backend.sleep(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -286,17 +287,26 @@ def test_every_text_is_in_one_batch_within_both_limits(counts: list[int], texts:
         assert len(batch) == 1 or sum(counts[place] for place in batch) <= tokens
 
 
-def test_a_connection_opened_while_the_client_is_closed_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "meanwhile"),
+    [
+        pytest.param("http", WireClient.close, id="the client is closed"),
+        pytest.param("https", lambda _: time.sleep(0.4), id="the deadline passes before TLS"),
+    ],
+)
+def test_a_connection_is_closed_where_nobody_wants_it_once_it_is_opened(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, meanwhile: Callable[[WireClient], None]
+) -> None:
     client = WireClient({}, timeout=5, connections=1)
     connect, opened = httpcore.SyncBackend.connect_tcp, []
 
-    def closed_meanwhile(*arguments: Any) -> httpcore.NetworkStream:
+    def connected(*arguments: Any) -> httpcore.NetworkStream:
         opened.append(connect(*arguments))
-        client.close()
+        meanwhile(client)
         return opened[-1]
 
-    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", closed_meanwhile)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connected)
     with serve(HashServer()) as url:
-        exchange = client.ask("GET", f"{url}/models", timeout=5)
-    assert exchange.failure is not None
-    assert opened[0].get_extra_info("socket").fileno() == -1
+        exchange = client.ask("GET", f"{url.replace('http', scheme, 1)}/models", timeout=0.3)
+        assert exchange.failure is not None
+        assert opened[0].get_extra_info("socket").fileno() == -1
