@@ -20,6 +20,6 @@ class Access(Enum):
 def knows(keys: Sequence[str], authorization: str | None) -> bool:
     """Whether an Authorization header carries one of the keys, in a time that tells nothing of them."""
     scheme, _, key = (authorization or "").partition(" ")
-    given = key.strip().encode()
+    given = key.strip().encode("latin-1")  # the bytes that came, which headers are read as
     matches = [hmac.compare_digest(given, known.encode()) for known in keys]
     return scheme.lower() == "bearer" and any(matches)

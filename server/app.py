@@ -17,6 +17,7 @@ import uvicorn
 
 from server.api import make_app
 from server.config import ServerConfig
+from server.connections import allow_connections
 from server.logs import set_up_logs
 from server.memory import memory_trimmer
 from server.protocol import Protocol
@@ -34,6 +35,7 @@ TRIM_SECONDS = 5.0
 def run(config: ServerConfig) -> int:
     """Serves until SIGTERM or SIGINT. Exit status: 0 ended as asked, 1 a model or the port could not be had."""
     set_up_logs(config.log_level, config.log_format)
+    allow_connections()
     try:
         listener = _listen(config)
     except OSError as error:
@@ -91,7 +93,8 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     watching = [asyncio.create_task(serving.watch()), asyncio.create_task(_trim_memory())]
     loading = asyncio.create_task(asyncio.to_thread(serving.load))
     status = await _until_ended(config, serving, url, loading, ending)
-    await serving.drain()
+    ending.clear()
+    await serving.drain(hurry=ending)  # who asks a second time does not want to wait
     for task in watching:
         task.cancel()
     server.should_exit = True
@@ -115,7 +118,7 @@ async def _until_ended(
     ended = asyncio.create_task(ending.wait())
     await asyncio.wait([loading, ended], return_when=asyncio.FIRST_COMPLETED)
     if loading.done() and loading.exception() is not None:
-        logger.error("The model could not be loaded: %s", loading.exception())
+        logger.error("The server ends: %s", loading.exception())
         ended.cancel()
         return 1
     if not ending.is_set():

@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from server.failures import is_beyond_repair, is_out_of_memory
 from server.metrics import Metrics
 from server.work import Item, Timings, Work, place
 
-__all__ = ["LEAST_BUDGET", "Batcher", "Forward", "is_out_of_memory"]
+__all__ = ["LEAST_BUDGET", "Batcher", "Forward"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Batcher:
         self.queued_requests = 0
         self._running_tokens = 0
         self._late_at = math.inf  # when the batch that runs now has taken too long
+        self._broken = False
         self._thread = threading.Thread(target=self._run, name=f"model-{name}", daemon=True)
         self._thread.start()
 
@@ -105,8 +107,8 @@ class Batcher:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the thread is dead, or hangs in a batch."""
-        return time.monotonic() > self._late_at or not self._thread.is_alive()
+        """Whether the thread is dead, hangs in a batch, or has a device that will not come back."""
+        return self._broken or time.monotonic() > self._late_at or not self._thread.is_alive()
 
     def close(self) -> None:
         """Ends the thread after what is queued."""
@@ -240,10 +242,15 @@ class Batcher:
         except Exception as caught:
             # The frames in its traceback hold what the batch had in memory, which the next try needs.
             error = caught if len(ids) == 1 else caught.with_traceback(None)
-        if is_out_of_memory(error):
-            self.budget = max(self.budget // 2, LEAST_BUDGET)
+        if is_out_of_memory(error) and len(ids) > 1:
+            # Of this batch, not of the budget: the halves of a batch may fail one after the other.
+            self.budget = max(min(self.budget, max(map(len, ids)) * len(ids) // 2), LEAST_BUDGET)
             self._metrics.oom_retries.inc()
             logger.warning("%s: out of memory, batches are now of %d tokens", self._name, self.budget)
+        if is_beyond_repair(error):
+            self._broken = True
+            logger.error("%s: the device has failed, and the process must be started again: %s", self._name, error)
+            return [error] * len(ids)
         if len(ids) == 1:
             return [error]
         half = len(ids) // 2
@@ -288,8 +295,3 @@ def _fail(batch: list[Item], error: BaseException) -> None:
 
     for loop in {work.loop for work, _ in batch}:
         loop.call_soon_threadsafe(set_errors, list({id(work): work for work, _ in batch if work.loop is loop}.values()))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may succeed."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error)

@@ -65,12 +65,21 @@ class ServerConfig:
     log_format: str
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says a default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
     """The configuration of a command line; ends the process with a usage error where it makes no sense."""
     parser = make_parser()
     given = parser.parse_args(arguments)
     keys = _keys(given, parser)
     models = _sources(given.model or [PACKAGED_MODEL], parser)
+    if given.ready_file is not None and not given.ready_file.parent.is_dir():
+        parser.error(f"--ready-file {given.ready_file}: there is no folder {given.ready_file.parent}")
     if not (_is_loopback(given.host) or keys or given.allow_anonymous):
         parser.error(
             f"listening on {given.host} without a key lets anyone in: set {KEY_VARIABLE} or --api-key-file, "
@@ -111,10 +120,11 @@ def make_parser() -> argparse.ArgumentParser:
     """Every option, with its meaning and default."""
     parser = argparse.ArgumentParser(
         "python -m server",
+        usage="python -m server [--model PATH] [--host HOST] [--port PORT] [options; --help lists them]",
         description="Serves sentence-transformers models by OpenAI's embeddings API.",
         epilog=f"Keys are read from ${KEY_VARIABLE} (several separated by commas) and from --api-key-file. "
         "`python -m server bench` finds out which --backend, --dtype and --attention suit a model on this machine.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Help,
     )
     add = parser.add_argument
     add(
@@ -130,7 +140,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--dtype", default="auto", choices=["auto", "float32", "bfloat16", "float16"],
         help="auto: bfloat16 where the hardware has it and the vectors stay the same",
     )  # fmt: skip
-    add("--device", help="cpu, mps, cuda (every GPU), cuda:1; several with commas; the best there is unless given")
+    add(
+        "--device",
+        type=_devices,
+        metavar="DEVICE",
+        help="cpu, mps, cuda (every GPU), cuda:1; several with commas; the best there is unless given",
+    )
     add(
         "--backend", default="torch", choices=["torch", "onnx", "openvino"],
         help="onnx and openvino need sentence-transformers' extras, in an environment of their own",
@@ -184,6 +199,13 @@ def _amount(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
+
+
+def _devices(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device, or several with commas between them")
+    return ",".join(names)
 
 
 def _port(text: str) -> int:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from server.model import pad
+from server.model import longest, pad
 from server.tokenizing import Encoded, TextTokenizer
 
 __all__ = ["CrossEncoderModel"]
@@ -23,12 +23,15 @@ class CrossEncoderModel:
     kind: Literal["rerank"] = "rerank"
 
     def __init__(self, names: tuple[str, ...], encoder: CrossEncoder, dtype: torch.dtype) -> None:
+        labels = int(getattr(encoder[0].config, "num_labels", 1))
+        if labels != 1:
+            raise ValueError(f"it classifies pairs into {labels} kinds; a reranker gives one score")
         self.names = names
         self.provenance: dict[str, Any] = {}
         self.dtype = dtype
         self.tokenizer = TextTokenizer(encoder.tokenizer)
-        self.max_tokens = int(encoder.max_seq_length or encoder.tokenizer.model_max_length)
-        self._encoder = encoder
+        self.max_tokens = longest(encoder)
+        self.transformer = encoder
         self._activation = encoder.activation_fn or torch.nn.Identity()
         self._padding_id = int(encoder.tokenizer.pad_token_id or 0)
         self._has_segments = "token_type_ids" in encoder.tokenizer.model_input_names
@@ -41,7 +44,7 @@ class CrossEncoderModel:
     @property
     def device(self) -> str:
         """Where it runs."""
-        return str(self._encoder.device)
+        return str(self.transformer.device)
 
     @property
     def card(self) -> dict[str, Any]:
@@ -50,14 +53,14 @@ class CrossEncoderModel:
 
     def forward(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Scores of pairs, after the model's own activation: float32 (len(batch), 1); higher is better."""
-        features: dict[str, Any] = pad(batch, self._padding_id, self._encoder.device)
+        features: dict[str, Any] = pad(batch, self._padding_id, self.transformer.device)
         if self._has_segments:
             segments = np.zeros(tuple(features["input_ids"].shape), np.int64)
             mask = features["attention_mask"].cpu().numpy().astype(bool)
             segments[mask] = np.fromiter(chain.from_iterable(map(_segments, batch)), np.int64)
-            features["token_type_ids"] = torch.from_numpy(segments).to(self._encoder.device)
+            features["token_type_ids"] = torch.from_numpy(segments).to(self.transformer.device)
         with torch.inference_mode():
-            for module in self._encoder:
+            for module in self.transformer:
                 features = module(features)
             scores = self._activation(features["scores"].float())
         result: NDArray[np.float32] = scores.reshape(len(batch), -1)[:, :1].cpu().numpy()

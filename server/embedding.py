@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from server.errors import bad_request, too_long, wrong_kind
 from server.matryoshka import check_dimensions, shortened
-from server.messages import json_response, read_body
-from server.requests import EmbeddingRequest, Truncation, parse_body, parse_embedding_request, parse_tokens
+from server.messages import json_response
+from server.reading import read
+from server.requests import EmbeddingRequest, Truncation, parse_embedding_request, parse_tokens
 from server.served import Served
 from server.serving import Serving
 from server.tokenizing import Encoded, TextTokenizer, too_many_characters
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["detokenize", "embeddings", "tokenize"]
 
+# Some seconds of one of the threads that everybody's texts go through.
+MOST_CHARACTERS = 4_000_000
+
 
 async def embeddings(serving: Serving, request: Request) -> Response:
     """Vectors of texts or token ids, as OpenAI's API gives them."""
-    body = await read_body(request, serving.config)
-    asked = parse_embedding_request(parse_body(body), max_texts=serving.config.max_texts)
+    asked = await read(serving, request, parse_embedding_request)
     served = serving.find(asked.model)
     model = served.model
     if model.kind != "embedding":
@@ -48,7 +51,8 @@ async def _token_ids(
     """Token ids that fit the model, and how many inputs were cut for it. Raises RequestError where none may be."""
     truncation = asked.truncation.within(model.max_tokens, by_default=serving.config.truncate)
     if asked.texts is None:
-        ids, long = _given_ids(asked.ids or [], model.tokenizer.size, truncation)
+        model.prompts.before_ids(asked.prompt)
+        ids, long = _given_ids(asked.ids or [], model.vocabulary, truncation)
     else:
         prompt = model.prompts.choose(asked.prompt)
         texts = [prompt + text for text in asked.texts] if prompt else asked.texts
@@ -73,6 +77,9 @@ async def _text_ids(
     long = [index for index, item in enumerate(ids) if len(item) > truncation.limit]
     if long and not truncation.allowed:
         raise too_long(long[0], f"{len(ids[long[0]])} tokens", truncation.limit)
+    if not all(ids):
+        empty = next(index for index, item in enumerate(ids) if not item)
+        raise bad_request(f"input {empty} is empty: this model makes no token of it.", parameter="input")
     if long:
         parts = [texts[index] for index in long]
         cutting = partial(tokenizer.encode_cut, limit=truncation.limit, side=truncation.side)
@@ -83,13 +90,14 @@ async def _text_ids(
 
 
 def _given_ids(ids: list[list[int]], vocabulary: int, truncation: Truncation) -> tuple[list[Sequence[int]], int]:
-    if max(map(max, ids)) >= vocabulary:
-        raise bad_request(f"Token ids of this model are below {vocabulary}.", parameter="input")
     long = [index for index, item in enumerate(ids) if len(item) > truncation.limit]
     if long and not truncation.allowed:
         raise too_long(long[0], f"{len(ids[long[0]])} tokens", truncation.limit)
     kept = slice(-truncation.limit, None) if truncation.side == "left" else slice(truncation.limit)
-    return [item[kept] for item in ids], len(long)
+    cut: list[Sequence[int]] = [item[kept] for item in ids]
+    if max(map(max, cut)) >= vocabulary:
+        raise bad_request(f"Token ids of this model are below {vocabulary}.", parameter="input")
+    return cut, len(long)
 
 
 def _response(
@@ -114,10 +122,11 @@ def _response(
 
 async def tokenize(serving: Serving, request: Request) -> Response:
     """Token ids of texts, special tokens included."""
-    data = parse_body(await read_body(request, serving.config))
-    asked = parse_embedding_request(data, max_texts=serving.config.max_texts)
+    asked = await read(serving, request, parse_embedding_request)
     if asked.texts is None:
         raise bad_request("input must be a string or a list of strings.", parameter="input")
+    if sum(map(len, asked.texts)) > MOST_CHARACTERS:
+        raise bad_request(f"At most {MOST_CHARACTERS} characters a request are tokenised.", parameter="input")
     served = serving.find(asked.model)
     ids = await serving.tokenized(served.model.tokenizer.encode, asked.texts, request)
     counts = [len(item) for item in ids]
@@ -126,8 +135,7 @@ async def tokenize(serving: Serving, request: Request) -> Response:
 
 async def detokenize(serving: Serving, request: Request) -> Response:
     """Texts of token ids, special tokens left out."""
-    data = parse_body(await read_body(request, serving.config))
-    model, ids = parse_tokens(data, max_texts=serving.config.max_texts)
+    model, ids = await read(serving, request, parse_tokens)
     tokenizer = serving.find(model).model.tokenizer
     if max(map(max, ids)) >= tokenizer.size:
         raise bad_request(f"Token ids of this model are below {tokenizer.size}.", parameter="tokens")

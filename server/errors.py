@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+# Lists of names in them could be of any length.
+MOST_CHARACTERS = 500
+
+
 class RequestError(Exception):
     """An answer other than 200, with what goes into its `error` object."""
 
@@ -40,7 +44,7 @@ class RequestError(Exception):
         self.status = status
         self.headers = headers or {}
         self.body: dict[str, Any] = {
-            "error": {"message": message, "type": kind, "param": parameter, "code": code},
+            "error": {"message": message[:MOST_CHARACTERS], "type": kind, "param": parameter, "code": code},
         }
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
-from server.batching import LEAST_BUDGET, Forward, is_out_of_memory
+from server.batching import LEAST_BUDGET, Forward
 from server.config import ModelSource, ServerConfig
 from server.cross_encoder import CrossEncoderModel
+from server.failures import is_out_of_memory
 from server.model import EmbeddingModel
 from server.packing import pack
 from server.provenance import provenance
@@ -27,7 +29,7 @@ from server.tokenizing import Encoded
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
 
-__all__ = ["LEAST_COSINE", "Model", "computes_in", "devices", "fitting_budget", "load_model"]
+__all__ = ["LEAST_COSINE", "Model", "computes_in", "devices", "fitting_budget", "load_model", "measured_rate"]
 
 Model = EmbeddingModel | CrossEncoderModel
 
@@ -46,6 +48,7 @@ CANARIES = (
 LEAST_COSINE = 0.999
 # The same for the scores of cross-encoders, which a sigmoid puts between 0 and 1.
 MOST_SCORE_DIFFERENCE = 0.02
+RATE_TOKENS = 256
 
 
 def devices(asked: str | None) -> list[str | None]:
@@ -81,11 +84,20 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     wanted = _wanted_dtype(config.dtype, encoder.device)
     model = exact if wanted is torch.float32 else _lowered(exact, encoder, source, config, wanted)
     if config.compile:
-        _network(encoder).compile(dynamic=True)
+        _network(model.transformer).compile(dynamic=True)  # which a fall-back to float32 has loaded anew
     canaries = _canaries(model)
     model.forward(canaries[:1])  # torch.compile makes a program of its own for a batch of one
     model.provenance = provenance(encoder, model.forward(canaries), backend=config.backend, asked=config.revision)
     return model
+
+
+def measured_rate(forward: Forward, max_tokens: int) -> float:
+    """Tokens a second of a small batch, for the first estimates of how long others will take: a model of billions of
+    parameters on a CPU is slow, which must not be taken for hanging."""
+    length = min(max_tokens, RATE_TOKENS // 2)
+    started = time.perf_counter()
+    forward([[1] * length] * 2)
+    return 2 * length / max(time.perf_counter() - started, 1e-6)
 
 
 @cache

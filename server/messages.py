@@ -24,7 +24,7 @@ async def read_body(request: Request, config: ServerConfig) -> bytes:
     if kind not in CONTENT_TYPES:
         raise bad_request(f"Content-Type must be application/json, not {kind[:60]!r}.", status=415)
     packed = request.headers.get("content-encoding", "identity")
-    if packed != "identity":
+    if packed.lower() != "identity":
         raise bad_request(f"Send the body as it is, not with Content-Encoding {packed[:60]!r}.", status=415)
     limit = config.max_body_bytes
     declared = request.headers.get("content-length", "0")

@@ -82,20 +82,18 @@ class Metrics:
             self.worker_up.labels(name).set(served.is_alive)
             labels = [card.get("id" if label == "model" else label) for label in MODEL_LABELS]
             self.model_info.labels(*("" if label is None else label for label in labels)).set(1)
-        self._observe_gpus()
+            self._observe_gpus(device for device in served.devices if device.startswith("cuda"))
 
-    def _observe_gpus(self) -> None:
-        torch = sys.modules.get("torch")  # loaded with the first model, not for the sake of metrics
-        if torch is None or not torch.cuda.is_available():
-            return
-        for number in range(torch.cuda.device_count()):
-            device = f"cuda:{number}"
-            free, total = torch.cuda.mem_get_info(number)
+    def _observe_gpus(self, devices: Iterable[str]) -> None:
+        """Of those in use: asking any other would take memory there."""
+        torch = sys.modules["torch"]  # loaded with the model, not for the sake of metrics
+        for device in devices:
+            free, total = torch.cuda.mem_get_info(device)
             self.gpu_memory_bytes.labels(device, "used").set(total - free)
             self.gpu_memory_bytes.labels(device, "total").set(total)
             try:
-                self.gpu_utilization_ratio.labels(device).set(torch.cuda.utilization(number) / 100)
-            except (ImportError, RuntimeError):  # it needs nvidia-ml-py, which is no dependency of ours
+                self.gpu_utilization_ratio.labels(device).set(torch.cuda.utilization(device) / 100)
+            except Exception:  # it needs nvidia-ml-py, no dependency of ours, and a part of a GPU (MIG) has none
                 continue
 
     def render(self) -> bytes:

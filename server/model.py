@@ -15,7 +15,9 @@ from server.matryoshka import declared_dimensions
 from server.prompts import Prompts
 from server.tokenizing import Encoded, TextTokenizer
 
-__all__ = ["EmbeddingModel", "pad"]
+__all__ = ["EmbeddingModel", "longest", "pad"]
+
+MOST_TOKENS = 131_072  # of models that have no positions to count
 
 
 class EmbeddingModel:
@@ -28,7 +30,9 @@ class EmbeddingModel:
         self.provenance: dict[str, Any] = {}
         self.dtype = dtype
         self.tokenizer = TextTokenizer(transformer.tokenizer)
-        self.max_tokens = int(transformer.max_seq_length or transformer.tokenizer.model_max_length)
+        self.max_tokens = longest(transformer)
+        # An id beyond the embeddings would end a GPU for good.
+        self.vocabulary = min(self.tokenizer.size, getattr(transformer[0].config, "vocab_size", self.tokenizer.size))
         self.prompts = Prompts(
             {name: text or "" for name, text in transformer.prompts.items()}, transformer.default_prompt_name
         )
@@ -87,6 +91,14 @@ class EmbeddingModel:
                 features = _in_float32(module(features))
         result: NDArray[np.float32] = features["sentence_embedding"].cpu().numpy()
         return result
+
+
+def longest(encoder: Any) -> int:
+    """How many tokens a model reads: what its author says, within the positions it has. A tokenizer that was told
+    nothing says 10^30."""
+    said = encoder.max_seq_length or encoder.tokenizer.model_max_length
+    positions = getattr(encoder[0].config, "max_position_embeddings", None) or MOST_TOKENS
+    return int(min(said, positions))
 
 
 def pad(batch: Sequence[Sequence[int]], padding_id: int, device: torch.device) -> dict[str, torch.Tensor]:

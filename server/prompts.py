@@ -37,6 +37,13 @@ class Prompts:
     texts: Mapping[str, str] = field(default_factory=dict)
     default: str | None = None
 
+    def before_ids(self, asked: AskedPrompt) -> None:
+        """Raises RequestError where a prompt is asked for before token ids, which are taken as they are."""
+        is_asked = asked != AskedPrompt()
+        if is_asked and self.choose(asked):
+            name = next(name for name in ("prompt", "prompt_name", "input_type") if getattr(asked, name) is not None)
+            raise bad_request(f"Token ids are taken as they are: put those of the {name} before them.", parameter=name)
+
     def choose(self, asked: AskedPrompt) -> str:
         """The text to put before each input; empty for none. Raises RequestError for a name the model lacks."""
         if asked.prompt is not None:

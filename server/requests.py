@@ -22,6 +22,9 @@ __all__ = [
     "parse_tokens",
 ]
 
+# Nobody counts the values of a body smaller than this, which is parsed in a few milliseconds whatever it holds.
+SMALL_BODY = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
@@ -64,8 +67,9 @@ class RerankRequest:
     truncate: bool | None
 
 
-def parse_body(body: bytes) -> Mapping[str, Any]:
+def parse_body(body: bytes, *, max_texts: int, max_tokens: int) -> Mapping[str, Any]:
     """The JSON object of a request. Raises RequestError."""
+    _check_values(body, max_texts=max_texts, max_tokens=max_tokens)
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -75,10 +79,29 @@ def parse_body(body: bytes) -> Mapping[str, Any]:
     return data
 
 
+def _check_values(body: bytes, *, max_texts: int, max_tokens: int) -> None:
+    """Refuses a body of more lists, texts and numbers than any request may have before it is parsed: 32 MB of them take
+    seconds, in which nobody else is answered. What is within texts does not count."""
+    most_lists, most_numbers = 2 * max_texts + 100, max_tokens + 2 * max_texts + 100
+    if len(body) <= SMALL_BODY or (_lists(body) <= most_lists and body.count(b",") <= most_numbers):
+        return
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if plain.count(b'"') > 2 * most_lists:
+        raise bad_request(f"At most {max_texts} texts a request (--max-texts); this one has more.")
+    outside = b"".join(plain.split(b'"')[::2])
+    if _lists(outside) > most_lists:
+        raise bad_request(f"At most {max_texts} texts a request (--max-texts); this one has more.")
+    if outside.count(b",") > most_numbers:
+        raise bad_request(f"At most {max_tokens} tokens may ever wait here; this request has more.")
+
+
+def _lists(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
+
+
 def parse_embedding_request(data: Mapping[str, Any], *, max_texts: int) -> EmbeddingRequest:
     """The request, with unknown fields ignored as OpenAI's API does. Raises RequestError."""
-    texts, ids = _input(data)
-    _check_number(len(texts if texts is not None else ids or []), max_texts, "input")
+    texts, ids = _input(data, max_texts)
     encoding = data.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise bad_request('encoding_format must be "float" or "base64".', parameter="encoding_format")
@@ -101,8 +124,8 @@ def parse_rerank_request(data: Mapping[str, Any], *, max_texts: int) -> RerankRe
     given = data.get("documents")
     if not isinstance(given, list) or not given:
         raise bad_request("documents must be a list of strings.", parameter="documents")
+    _check_number(len(given), max_texts, "documents")
     documents = [_document(index, item) for index, item in enumerate(given)]
-    _check_number(len(documents), max_texts, "documents")
     top_n = _optional(data, "top_n", int)
     if top_n is not None and top_n < 1:
         raise bad_request("top_n must be at least 1.", parameter="top_n")
@@ -147,7 +170,8 @@ def _truncation(data: Mapping[str, Any]) -> Truncation:
         return Truncation(_optional(data, "truncate", bool), side=side)
     if limit < -1 or limit == 0:
         raise bad_request("truncate_prompt_tokens must be positive, or -1.", parameter="truncate_prompt_tokens")
-    return Truncation(True, max(limit, 0), side)
+    allowed = _optional(data, "truncate", bool)
+    return Truncation(True if allowed is None else allowed, max(limit, 0), side)
 
 
 def _optional(data: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -157,17 +181,18 @@ def _optional(data: Mapping[str, Any], name: str, kind: type) -> Any:
     raise bad_request(f"{name} must be of type {kind.__name__}.", parameter=name)
 
 
-def _input(data: Mapping[str, Any]) -> tuple[list[str] | None, list[list[int]] | None]:
+def _input(data: Mapping[str, Any], max_texts: int) -> tuple[list[str] | None, list[list[int]] | None]:
     """Texts or token ids, from any of the four forms: a string, strings, token ids, lists of token ids."""
     given = data.get("input")
     if isinstance(given, str):
         given = [given]
     if not isinstance(given, list) or not given:
         raise bad_request("input must be a string, a list of strings, token ids, or lists of them.", parameter="input")
-    if isinstance(given[0], str):
-        return _checked_texts(given), None
     if isinstance(given[0], int):
         given = [given]
+    _check_number(len(given), max_texts, "input")
+    if isinstance(given[0], str):
+        return _checked_texts(given), None
     return None, _checked_ids(given, "input")
 
 

@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.errors import too_long, wrong_kind
-from server.messages import json_response, read_body
-from server.requests import RerankRequest, parse_body, parse_rerank_request
+from server.messages import json_response
+from server.reading import read
+from server.requests import RerankRequest, parse_rerank_request
 from server.served import Served
 from server.serving import Serving
-from server.tokenizing import Encoded
+from server.tokenizing import Encoded, too_many_characters
 
 __all__ = ["rerank", "rerank_as_infinity"]
 
@@ -31,8 +32,7 @@ async def rerank_as_infinity(serving: Serving, request: Request) -> Response:
 
 
 async def _answer(serving: Serving, request: Request, shown: Callable[[str], str | dict[str, str]]) -> Response:
-    body = await read_body(request, serving.config)
-    asked = parse_rerank_request(parse_body(body), max_texts=serving.config.max_texts)
+    asked = await read(serving, request, parse_rerank_request)
     served = serving.find(asked.model, kind="rerank")
     if served.model.kind != "rerank":
         raise wrong_kind(served.model.name, "/v1/embeddings")
@@ -60,6 +60,11 @@ async def _pairs(serving: Serving, served: Served, asked: RerankRequest, request
     """Query and document together, token ids that fit the model. Raises RequestError where none may be cut."""
     truncate = serving.config.truncate if asked.truncate is None else asked.truncate
     limit = served.model.max_tokens
+    huge = next((index for index, text in enumerate(asked.documents) if too_many_characters(text, limit)), None)
+    if too_many_characters(asked.query, limit):
+        raise too_long(0, f"a query of {len(asked.query)} characters", limit)
+    if huge is not None and not truncate:
+        raise too_long(huge, f"{len(asked.documents[huge])} characters", limit)
     pairing = partial(served.model.tokenizer.encode_pairs, asked.query, limit=limit if truncate else None)
     pairs = await serving.tokenized(pairing, asked.documents, request)
     long = next((index for index, pair in enumerate(pairs) if len(pair) > limit), None)

@@ -28,7 +28,7 @@ class Served:
     def __init__(self, replicas: Sequence[Model], batchers: Sequence[Batcher], created: int) -> None:
         self.model = replicas[0]
         self.batchers = batchers
-        self._devices = [replica.device for replica in replicas]
+        self.devices = [replica.device for replica in replicas]
         self._created = created
 
     def submit(self, ids: Sequence[Sequence[int]], timings: Timings) -> asyncio.Future[NDArray[np.float32]]:
@@ -80,7 +80,7 @@ class Served:
             "kind": self.model.kind,
             "max_model_len": self.model.max_tokens,
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "device": ", ".join(self._devices),
+            "device": ", ".join(self.devices),
             **self.model.provenance,
             **self.model.card,
         }

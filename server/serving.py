@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -78,31 +79,36 @@ class Serving:
 
         self._traces = open_traces()
         for source in self.config.models:
-            replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
+            try:
+                replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
+            except Exception as error:
+                raise RuntimeError(f"{source.names[0]} could not be loaded from {source.path}: {error}") from error
             served = Served(replicas, [self._batcher(model) for model in replicas], int(time.time()))
             self._served |= dict.fromkeys(source.names, served)
         self.is_loaded = True
 
     def _batcher(self, model: Model) -> Batcher:
-        from server.loading import fitting_budget
+        from server.loading import fitting_budget, measured_rate
 
         on_cpu = model.device == "cpu"
         budget = self.config.max_batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
         if not on_cpu:  # where memory is scarce, and a full batch takes no time
             budget = fitting_budget(model.forward, budget, model.max_tokens)
-        return Batcher(model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name)
+        batcher = Batcher(model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name)
+        batcher.tokens_per_second = measured_rate(model.forward, model.max_tokens)
+        return batcher
 
     @property
     def is_alive(self) -> bool:
         """Whether every model's thread works."""
         return all(served.is_alive for served in self.served_models())
 
-    async def drain(self) -> None:
-        """Waits until what was accepted is answered, at most `drain_seconds`; new work is refused meanwhile. Whoever
-        waits longer is told."""
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Waits until what was accepted is answered, at most `drain_seconds` and no longer once there is a `hurry`; new
+        work is refused meanwhile. Whoever waits longer is told."""
         self.draining = True
         deadline = time.monotonic() + self.config.drain_seconds
-        while self._under_way and time.monotonic() < deadline:
+        while self._under_way and time.monotonic() < deadline and not hurry.is_set():
             await asyncio.sleep(0.02)
         for working in list(self._waiting):
             if not working.done():
@@ -149,6 +155,10 @@ class Serving:
         """Every model once, in the order given."""
         return list(dict.fromkeys(self._served.values()))
 
+    async def in_thread(self, function: Callable[[], Result]) -> Result:
+        """What a function gives that would hold up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, function)
+
     async def tokenized(
         self, tokenize: Callable[[Sequence[str]], Result], texts: Sequence[str], request: Request
     ) -> Result:
@@ -157,7 +167,7 @@ class Serving:
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
             result = tokenize(texts)
         else:
-            result = await asyncio.get_running_loop().run_in_executor(self._tokenizing, tokenize, texts)
+            result = await self.in_thread(partial(tokenize, texts))
             if await request.is_disconnected():
                 self.metrics.cancelled.labels("tokenize").inc(len(texts))
                 raise client_gone()
@@ -205,7 +215,10 @@ class Serving:
             for working, (request, deadline) in list(self._waiting.items()):
                 if working.done():
                     continue
-                if await request.is_disconnected():
+                is_gone = await request.is_disconnected()
+                if working.done():  # in the meantime
+                    continue
+                if is_gone:
                     working.set_exception(client_gone())
                 elif now > deadline:
                     working.set_exception(timed_out())

@@ -47,7 +47,7 @@ class TextTokenizer:
         self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self.size = self._tokenizer.get_vocab_size()
+        self.size = max(self._tokenizer.get_vocab().values()) + 1  # some leave numbers out
         self.side: Side = tokenizer.truncation_side
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -67,7 +67,8 @@ class TextTokenizer:
 
     def encode_pairs(self, first: str, seconds: Sequence[str], limit: int | None = None) -> list[Encoded]:
         """A text with each of others, as cross-encoders read them; with a `limit` the others are cut to fit."""
-        encodings = self._tokenizer.encode_batch_fast([first, *seconds], add_special_tokens=False)
+        parts = [_cut_characters(text, limit, "right") for text in seconds] if limit else seconds
+        encodings = self._tokenizer.encode_batch_fast([first, *parts], add_special_tokens=False)
         room = limit and max(limit - self._tokenizer.num_special_tokens_to_add(True) - len(encodings[0]), 0)
         pairs = []
         for second in encodings[1:]:
