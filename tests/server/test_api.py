@@ -21,6 +21,7 @@ from server_running import MODEL, RunningServer, start_server
 
 from server import batching, embedding, matryoshka, messages, serving
 from server import model as model_module
+from server.errors import RequestError
 
 TEXTS = ["Operating margin fell.", "第一季度利润下降", "a", "The committee met on 4 May. " * 12]
 
@@ -190,6 +191,16 @@ def test_another_content_type_is_a_415(server: RunningServer) -> None:
     assert response.status_code == 415
 
 
+@pytest.mark.parametrize("name", ["identity", "Identity"])
+def test_a_body_that_is_said_not_to_be_compressed_is_taken(server: RunningServer, name: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": name}
+    assert server.client.post("/v1/embeddings", content=b'{"input": "a"}', headers=headers).status_code == 200
+
+
+def test_a_message_is_never_of_any_length() -> None:
+    assert len(RequestError(400, "name, " * 10_000).body["error"]["message"]) == 500
+
+
 def test_a_compressed_body_is_a_415(server: RunningServer) -> None:
     packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     response = server.client.post("/v1/embeddings", content=gzip.compress(b'{"input": "a"}'), headers=packed)
@@ -226,7 +237,7 @@ def test_every_answer_carries_a_request_id(server: RunningServer) -> None:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("guarded")
-    (folder / "keys").write_text("third-key\n")
+    (folder / "keys").write_text("third-key\nschlüssel\n", "utf-8")
     options = ("--api-key-file", str(folder / "keys"), "--max-body-mb", "0.01", "--max-queued-tokens", "300")
     running = start_server(folder, *options, environment={"PDFKB_SERVER_API_KEY": "first-key,second-key"})
     yield running
@@ -234,9 +245,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
     assert "first-key" not in running.log.read_text()
 
 
-@pytest.mark.parametrize("key", ["first-key", "second-key", "third-key"])
+@pytest.mark.parametrize("key", ["first-key", "second-key", "third-key", "schlüssel"])
 def test_each_key_opens(guarded: RunningServer, key: str) -> None:
-    answer = httpx.post(f"{guarded.url}/v1/embeddings", json={"input": "a"}, headers={"Authorization": f"Bearer {key}"})
+    headers = {b"Authorization": f"Bearer {key}".encode()}
+    answer = httpx.post(f"{guarded.url}/v1/embeddings", json={"input": "a"}, headers=headers)
     assert answer.status_code == 200
 
 

@@ -62,6 +62,10 @@ def test_a_string_of_a_million_characters_is_refused(server: RunningServer) -> N
     assert_refused(server.embed("x" * 1_000_000))
 
 
+def test_more_than_can_be_tokenised_soon_is_refused(server: RunningServer) -> None:
+    assert_refused(server.client.post("/tokenize", json={"input": "word " * 1_000_000}))
+
+
 def test_a_body_of_100_megabytes_is_refused_before_it_is_read(server: RunningServer) -> None:
     head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {100_000_000}\r\n\r\n"
     with connect(server) as client:

@@ -172,6 +172,52 @@ def test_memory_that_runs_out_halves_the_budget_and_loses_nothing() -> None:
     batcher.close()
 
 
+def test_the_budget_becomes_what_fits_and_no_less() -> None:
+    """Both halves of a batch run out of memory, and their halves: the budget is that of the largest that did not."""
+    model = Model(most_texts=8)
+    batcher = Batcher(model, max_batch_tokens=32_000, metrics=Metrics(), name="test")
+
+    async def ask() -> np.ndarray:
+        return await batcher.submit(texts(*[250] * 128))
+
+    assert len(asyncio.run(ask())) == 128
+    assert batcher.budget == 8 * 250
+    batcher.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "for_good"),
+    [
+        ("CUDA error: device-side assert triggered", True),
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA out of memory. Tried to allocate 2 GiB", False),
+        ("CUDA error: out of memory", False),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)", False),
+        ("MPS backend out of memory", False),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_a_device_that_failed_for_good_is_seen_as_dead(message: str, for_good: bool) -> None:
+    """CUDA refuses all further work of a process after such an error; only a new process mends it."""
+    calls = 0
+
+    def forward(batch: Sequence[Sequence[int]]) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError(message)
+
+    batcher = Batcher(forward, max_batch_tokens=4096, metrics=Metrics(), name="gpu")
+
+    async def ask() -> None:
+        with pytest.raises(RuntimeError):
+            await batcher.submit(texts(*[10] * 8))
+
+    asyncio.run(ask())
+    assert batcher.is_stuck is for_good
+    assert (calls == 1) is for_good  # no use to try its halves
+    batcher.close()
+
+
 def test_work_that_is_cancelled_never_reaches_the_model(model: Model, batcher: Batcher) -> None:
     async def ask() -> None:
         model.gate.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from server_running import MODEL, RunningServer, start_server
+from tiny_models import make_cross_encoder
 
 BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]
 
@@ -196,6 +198,8 @@ def test_what_is_not_to_be_had_here_is_said(options: tuple[str, ...], said: str)
         (("--model", "a=all-MiniLM-L6-v2", "--model", "b,a=all-MiniLM-L6-v2"), "two models are called a"),
         (("--api-key-file", "no-such-file"), "--api-key-file no-such-file: No such file"),
         (("--dtype", "int4"), "--dtype"),
+        (("--device", "cpu,"), "'cpu,' is not a device"),
+        (("--ready-file", "/no/such/folder/file"), "there is no folder /no/such/folder"),
         (("--models", "x"), "unrecognized arguments"),
     ],
 )
@@ -228,12 +232,48 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    said = refused("--port", "0", "--model", str(tmp_path / "empty"))
-    assert "could not be loaded" in said
+    said = refused("--port", "0", "--model", f"good={MODEL}", "--model", str(tmp_path / "empty"))
+    assert f"empty could not be loaded from {tmp_path / 'empty'}" in said
+
+
+def test_a_cross_encoder_that_gives_no_single_score_ends_the_server(tmp_path: Path) -> None:
+    model = make_cross_encoder(tmp_path, labels=3)
+    assert "it classifies pairs into 3 kinds" in refused("--port", "0", "--model", str(model))
+
+
+def test_it_takes_as_many_connections_as_the_system_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        server = start_server(tmp_path, wait=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        if hasattr(resource, "prlimit"):
+            allowed, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+            assert allowed == min(hard, 65_536) if hard > 0 else 65_536
+    finally:
+        assert server.stop() == 0
+
+
+def test_who_asks_twice_does_not_wait_for_the_queue(tmp_path: Path) -> None:
+    server = start_server(tmp_path, "--drain-timeout", "300")
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(server.embed, BULK * 8)
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGINT)
+        while httpx.get(f"{server.url}/readyz").status_code == 200:
+            time.sleep(0.05)
+        server.process.send_signal(signal.SIGINT)
+        answer = working.result()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert server.process.wait(30) == 0
+    server.client.close()
 
 
 def test_help_needs_no_torch() -> None:
     code = "import sys, server.config as c\ntry: c.parse_arguments(['--help'])\nfinally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "--max-batch-tokens" in done.stdout
+    assert not [word for word in ("default: None", "default: False") if word in " ".join(done.stdout.split())]
     assert done.stdout.endswith("False\n")

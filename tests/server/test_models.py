@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 from server_running import RunningServer, start_server
 from tiny_models import PROMPTS, make_embedder
+
+from server.config import parse_arguments
+from server.loading import load_model
 
 TEXTS = ["Operating margin fell.", "Freight costs rose by a third in the second quarter.", "a"]
 
@@ -92,6 +96,13 @@ def test_an_unknown_prompt_is_a_400_that_lists_the_known(models: RunningServer, 
     assert all(name in error["message"] for name in PROMPTS)
 
 
+@pytest.mark.parametrize("field", ["input_type", "prompt_name", "prompt"])
+def test_a_prompt_before_token_ids_is_a_400_rather_than_left_out(models: RunningServer, field: str) -> None:
+    response = ask(models, "prompted", input=[[101, 7592, 102]], **{field: "query"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, field)
+    assert ask(models, "prompted", input=[[101, 7592, 102]], prompt_name="document").status_code == 200  # an empty one
+
+
 def test_usage_counts_the_prompt(models: RunningServer) -> None:
     plain = ask(models, "prompted").json()["usage"]["prompt_tokens"]
     prompted = ask(models, "prompted", prompt="one two ").json()["usage"]["prompt_tokens"]
@@ -171,6 +182,11 @@ def test_what_is_cut_is_counted(models: RunningServer) -> None:
     assert float(cut().split()[1]) == before + 2
 
 
+def test_a_limit_of_its_own_does_not_overrule_a_no(models: RunningServer) -> None:
+    response = ask(models, "prompted", input="one two three", truncate_prompt_tokens=4, truncate=False)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_truncation_keeps_the_side_asked_for(models: RunningServer, in_process: Any, side: str) -> None:
     words = [f"{number}" for number in range(100, 200)]
@@ -209,3 +225,37 @@ def test_tokens_go_there_and_back(models: RunningServer) -> None:
 def test_what_is_no_list_of_token_ids_is_a_400(models: RunningServer, tokens: object) -> None:
     response = models.client.post("/detokenize", json={"tokens": tokens})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "tokens")
+
+
+# --- models that are not quite right ---------------------------------------------------------------------------------
+
+
+def test_a_text_of_no_token_is_a_400(tmp_path: Path) -> None:
+    """Of a tokenizer that adds none of its own."""
+    model = make_embedder(tmp_path)
+    edit(model / "tokenizer.json", post_processor=None)
+    edit(model / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    server = start_server(tmp_path, "--model", f"bare={model}")
+    try:
+        response = ask(server, "bare", input=["fine", "  "])
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "input")
+        assert "input 1 is empty" in response.json()["error"]["message"]
+        assert ask(server, "bare", input="fine").status_code == 200
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(("said", "expected"), [(4096, 512), (64, 64), (None, 512)])
+def test_no_more_is_read_than_a_model_has_positions_for(tmp_path: Path, said: int | None, expected: int) -> None:
+    """Beyond them a CPU has an error for each text, and a GPU never works again."""
+    model = make_embedder(tmp_path)
+    edit(model / "sentence_bert_config.json", max_seq_length=said)
+    edit(model / "tokenizer_config.json", model_max_length=10**30, max_length=None)
+    config = parse_arguments(["--model", str(model), "--dtype", "float32"])
+    loaded = load_model(config.models[0], config, "cpu")
+    assert loaded.max_tokens == expected
+    assert loaded.forward([[5] * expected]).shape == (1, 64)
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")

@@ -8,21 +8,27 @@ import re
 import shutil
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import pytest
 from server_running import RunningServer, start_server
 
-from server import batching
+from server import batching, serving
 from server.app import TRIM_SECONDS
 from server.batching import Batcher
+from server.config import parse_arguments
+from server.loading import measured_rate
 from server.metrics import Metrics
+from server.serving import Serving
 
 BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]
 SECRET_TEXT = "the merger with Umbrella closes in May"
@@ -90,6 +96,39 @@ def test_a_thread_that_ended_is_seen() -> None:
     assert batcher.is_stuck
 
 
+def test_a_model_that_is_slow_is_not_taken_for_one_that_hangs() -> None:
+    """What a batch should take is known from the model itself before the first one comes."""
+
+    def slow(batch: Sequence[Sequence[int]]) -> np.ndarray:
+        time.sleep(sum(map(len, batch)) / 500)
+        return np.zeros((len(batch), 1), np.float32)
+
+    assert 200 < measured_rate(slow, 512) <= 500
+    assert 200 < measured_rate(slow, 16) <= 500
+
+
+def test_a_client_that_leaves_as_its_answer_is_ready_ends_no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "WATCH_SECONDS", 0.01)
+
+    async def watched() -> None:
+        watching = Serving(parse_arguments([]))
+        working: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+
+        async def is_disconnected() -> bool:
+            working.set_result(np.zeros((1, 1), np.float32))
+            return True
+
+        request: Any = SimpleNamespace(is_disconnected=is_disconnected)
+        watching._waiting[working] = request, 0.0
+        task = asyncio.create_task(watching.watch())
+        await working
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        task.cancel()
+
+    asyncio.run(watched())
+
+
 # --- timings ---------------------------------------------------------------------------------------------------------
 
 
@@ -130,6 +169,27 @@ def test_the_metrics_tell_what_runs_and_what_waits(server: RunningServer) -> Non
     assert metric(server, "kb_embed_tokens_per_second") > 0
     assert metric(server, "kb_embed_worker_up") == 1
     assert metric(server, "kb_embed_model_info") == 1
+
+
+def test_metrics_tell_of_the_gpus_in_use_and_survive_what_those_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for torch, for want of GPUs: a part of one (MIG) has no utilisation."""
+
+    def utilization(device: str) -> int:
+        if device == "cuda:3":
+            raise Exception("NVMLError_NotSupported")
+        return 40
+
+    cuda = SimpleNamespace(mem_get_info=lambda device: (1_000, 3_000), utilization=utilization)
+    monkeypatch.setitem(sys.modules, "torch", cast("ModuleType", SimpleNamespace(cuda=cuda)))
+    model = SimpleNamespace(name="m")
+    numbers = dict.fromkeys(("queued_tokens", "queued_requests", "oldest_queued_seconds", "tokens_per_second"), 0)
+    served: Any = SimpleNamespace(model=model, card={}, devices=["cuda:1", "cuda:3"], is_alive=True, **numbers)
+    metrics = Metrics()
+    metrics.observe_models([served])
+    text = metrics.render().decode()
+    assert 'kb_embed_gpu_memory_bytes{device="cuda:3",kind="used"} 2000.0' in text
+    assert 'kb_embed_gpu_utilization_ratio{device="cuda:1"} 0.4' in text
+    assert "cuda:0" not in text
 
 
 def test_metrics_tell_the_lanes_apart(server: RunningServer) -> None:

@@ -85,6 +85,16 @@ def test_too_long_a_pair_is_refused_unless_it_may_be_cut(reranker: RunningServer
     assert reranker.client.post("/v1/rerank", json=body | {"truncate": True}).status_code == 200
 
 
+def test_a_monster_of_a_document_is_refused_or_cut_without_tokenising_it(reranker: RunningServer) -> None:
+    body = {"query": QUERY, "documents": ["short", "word " * 400_000], "model": "ranker"}
+    refused = reranker.client.post("/v1/rerank", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert "2000000 characters" in refused.json()["error"]["message"]
+    assert reranker.client.post("/v1/rerank", json=body | {"truncate": True}).status_code == 200
+    query = reranker.client.post("/v1/rerank", json=body | {"query": "word " * 400_000, "truncate": True})
+    assert (query.status_code, query.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 # Their requests are alike but for the path; infinity's adapter wants texts as strings, hosted_vllm's as objects.
 @pytest.mark.parametrize("with_texts", [True, False])
 @pytest.mark.parametrize(

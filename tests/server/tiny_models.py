@@ -27,13 +27,13 @@ def make_embedder(folder: Path, *, settings: dict[str, Any] | None = None, pool_
     return folder / "model"
 
 
-def make_cross_encoder(folder: Path) -> Path:
+def make_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
     """A BERT of two layers that scores pairs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from sentence_transformers import CrossEncoder
 
-        path = _network(folder / "network", {"num_labels": 1}, head=True)
+        path = _network(folder / "network", {"num_labels": labels}, head=True)
         CrossEncoder(str(path), device="cpu", max_length=64).save_pretrained(str(folder / "model"))
     return folder / "model"
 
