@@ -131,7 +131,7 @@ def test_any_string_is_only_a_question(knowledge_base: KnowledgeBase, query: str
 PIECES = st.sampled_from([*HOSTILE[:-1], "dance", "bees", " ", "\t", "\u202e", "\u0000", "AND", "--", "%", "_", "\\"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pieces=st.lists(PIECES | st.text(max_size=12), max_size=8), mode=st.sampled_from(["hybrid", "vector", "text"]))
 def test_whatever_is_typed_gives_hits_or_a_clear_error(
     knowledge_base: KnowledgeBase, pieces: list[str], mode: str
@@ -145,7 +145,7 @@ def test_whatever_is_typed_gives_hits_or_a_clear_error(
             knowledge_base.search(query, mode=mode)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     field=st.sampled_from(["title", "author", "name", "document", "page", "pages", "created", "status", "x"]),
     comparison=st.sampled_from(["=", "!=", "~", ">", "<=", "=="]),
