@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from making import make_pdf, write_config
 from server_running import RunningServer, start_server
 
@@ -34,7 +32,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, endpoint: str) -> Path:
     return config
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def knowledge_base(config: Path) -> Iterator[KnowledgeBase]:
     with KnowledgeBase.open(config) as knowledge_base:
         yield knowledge_base
@@ -125,41 +123,6 @@ HOSTILE = [
 @pytest.mark.parametrize("query", HOSTILE)
 def test_any_string_is_only_a_question(knowledge_base: KnowledgeBase, query: str, mode: str) -> None:
     assert len(knowledge_base.search(query, mode=mode)) <= 10
-
-
-# What a query parser, SQL, a shell or a markup would take for more than a word, and anything else there is.
-PIECES = st.sampled_from([*HOSTILE[:-1], "dance", "bees", " ", "\t", "\u202e", "\u0000", "AND", "--", "%", "_", "\\"])
-
-
-@settings(max_examples=100, deadline=None)
-@given(pieces=st.lists(PIECES | st.text(max_size=12), max_size=8), mode=st.sampled_from(["hybrid", "vector", "text"]))
-def test_whatever_is_typed_gives_hits_or_a_clear_error(
-    knowledge_base: KnowledgeBase, pieces: list[str], mode: str
-) -> None:
-    query = "".join(pieces)
-    if query.replace("\x00", " ").encode("utf-8", "ignore").strip():
-        hits = knowledge_base.search(query, mode=mode)
-        assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
-    else:
-        with pytest.raises(QueryError, match="the query is empty"):
-            knowledge_base.search(query, mode=mode)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    field=st.sampled_from(["title", "author", "name", "document", "page", "pages", "created", "status", "x"]),
-    comparison=st.sampled_from(["=", "!=", "~", ">", "<=", "=="]),
-    value=PIECES | st.text(max_size=12) | st.integers().map(str),
-)
-def test_whatever_a_condition_says_it_is_only_a_value(
-    knowledge_base: KnowledgeBase, field: str, comparison: str, value: str
-) -> None:
-    try:
-        hits = knowledge_base.search("dance", where=f"{field}{comparison}{value}")
-    except QueryError:
-        return
-    every = {(hit.document, hit.page) for hit in knowledge_base.search("dance", k=50)}
-    assert {(hit.document, hit.page) for hit in hits} <= every
 
 
 # --- reranking ------------------------------------------------------------------------------------------------------
