@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kb.config import Settings
+from kb.config import CacheSettings, Settings
 from kb.config_file import write_sections
-from kb.embed import Embedder
+from kb.embed import Embedder, open_cache
 from kb.errors import ConfigurationError, QueryError
 from kb.evaluate import EVALUATION_DEPTH, Evaluation, evaluate
 from kb.questions import Question, pages_to_ask_about, questions_from_headings, read_questions, write_questions
@@ -87,16 +89,28 @@ class Measuring:
         """
         asked = read_questions(questions) if isinstance(questions, (str, os.PathLike)) else list(questions)
         self._stores(())
-        return tune_retrieval(
-            self.settings,
-            asked,
-            documents=[path for path, document in self.store.documents().items() if document.status.has_text],
-            endpoint=self.embedder,
-            reranker=self._reranker_for(None),
-            grid=grid,
-            draw=draw,
-            show=show,
-        )
+        with self._remembering() as endpoint:
+            return tune_retrieval(
+                self.settings,
+                asked,
+                documents=[path for path, document in self.store.documents().items() if document.status.has_text],
+                endpoint=endpoint,
+                reranker=self._reranker_for(None),
+                grid=grid,
+                draw=draw,
+                show=show,
+            )
+
+    @contextmanager
+    def _remembering(self) -> Iterator[Embedder]:
+        """The endpoint's client; where the cache is switched off, one with a cache that goes with it."""
+        if self.settings.cache.enabled:
+            yield self.embedder
+            return
+        with tempfile.TemporaryDirectory(prefix="pdfkb-cache-") as folder:
+            cache = open_cache(CacheSettings(), folder=Path(folder))
+            with Embedder(self.settings.embedder, cache=cache) as endpoint:
+                yield endpoint
 
     def tune_endpoint(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -111,10 +110,6 @@ class IngestReport(Shown):
             names = ", ".join(Path(file.path).name for file in self.incomplete[:5])
             what = self.stopped or f"{len(self.incomplete)} of {len(self.files)} files cannot be found whole"
             raise IncompleteError(what, where=names, fix="The report above says why; mend or remove these files.")
-
-    def write_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report as a page of its own."""
-        Path(path).write_text(render("page.html", title="Ingest report", body=self), "utf-8")
 
     def _repr_html_(self) -> str:
         return render("report.html", report=self)

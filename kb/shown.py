@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
+from kb.html import render
 from kb.presence import someone_is_there
 
 __all__ = ["Shown"]
@@ -25,6 +28,10 @@ class Shown:
 
     @abstractmethod
     def _repr_html_(self) -> str: ...
+
+    def write_html(self, path: str | os.PathLike[str], *, title: str) -> None:
+        """Writes the report as a page of its own."""
+        Path(path).write_text(render("page.html", title=title, body=self), "utf-8")
 
     def as_report(self) -> dict[str, str]:
         """The output that a person reads."""

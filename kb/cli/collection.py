@@ -31,7 +31,7 @@ def ingest(
     with open_knowledge_base(config, changes) as knowledge_base, terminal_progress() as draw:
         report = knowledge_base.ingest(*paths, prune=prune, retry_failed=retry_failed, draw=draw)
     if report_file:
-        report.write_html(report_file)
+        report.write_html(report_file, title="Ingest report")
     if as_json:
         print_json(report.to_dict())
         return report.exit_status

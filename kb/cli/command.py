@@ -16,7 +16,7 @@ from kb.errors import KnowledgeBaseError
 if TYPE_CHECKING:
     from kb import KnowledgeBase
 
-__all__ = ["NOTHING_DONE", "command", "main", "open_knowledge_base", "print_json"]
+__all__ = ["NOTHING_DONE", "command", "main", "open_knowledge_base", "print_json", "value_of"]
 
 P = ParamSpec("P")
 
@@ -77,11 +77,11 @@ def open_knowledge_base(config: str | None, changes: tuple[str, ...]) -> Knowled
         section, dot, name = key.partition(".")
         if not (separator and dot):
             raise click.BadParameter(f"{change!r} is not SECTION.KEY=VALUE", param_hint="--set")
-        arguments.setdefault(section, {})[name] = _value(value)
+        arguments.setdefault(section, {})[name] = value_of(value)
     return KnowledgeBase.open(config, **arguments)
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """JSON where it is JSON (a number, a list), else the text itself."""
     try:
         return json.loads(text)

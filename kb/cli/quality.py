@@ -17,11 +17,13 @@ __all__ = ["evaluate", "questions"]
 @click.option("--mode", "modes", multiple=True, help="hybrid, vector or text; repeatable. All three unless given.")
 @click.option("--rerank/--no-rerank", default=None, help="Ask the reranker, or not; it is where one is configured.")
 @click.option("--details", type=click.Path(), metavar="FILE.json", help="Also write every question's result.")
+@click.option("--report", "report_file", type=click.Path(), metavar="FILE.html", help="Also write a report as HTML.")
 def evaluate(
     questions: str,
     modes: tuple[str, ...],
     rerank: bool | None,
     details: str | None,
+    report_file: str | None,
     config: str | None,
     changes: tuple[str, ...],
     as_json: bool,
@@ -33,6 +35,8 @@ def evaluate(
         evaluation = knowledge_base.evaluate(questions, modes=modes, rerank=rerank, draw=draw)
     if details:
         Path(details).write_text(json.dumps(evaluation.to_dict(details=True), ensure_ascii=False, indent=1), "utf-8")
+    if report_file:
+        evaluation.write_html(report_file, title="Evaluation")
     if as_json:
         print_json(evaluation.to_dict())
         return 0

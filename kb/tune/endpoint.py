@@ -24,7 +24,7 @@ from kb.shown import Shown
 from kb.tune.charts import throughput
 from kb.types import Progress
 
-__all__ = ["BATCH_SIZES", "CONCURRENCIES", "EndpointTrial", "EndpointTuning", "tune_endpoint"]
+__all__ = ["BATCH_SIZES", "CONCURRENCIES", "EndpointTrial", "EndpointTuning", "gpu_memory", "tune_endpoint"]
 
 BATCH_SIZES = (1, 8, 32, 64, 128)
 CONCURRENCIES = (1, 2, 4, 8)
@@ -159,12 +159,12 @@ def _measured(settings: EmbedderSettings, texts: Sequence[str], seconds: float, 
         p50_ms=median(ordered) * 1000,
         p99_ms=ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] * 1000,
         failed=len(failures),
-        gpu_bytes=_gpu_memory(settings),
+        gpu_bytes=gpu_memory(settings),
         dtype=dtype,
     )
 
 
-def _gpu_memory(settings: EmbedderSettings) -> float:
+def gpu_memory(settings: EmbedderSettings) -> float:
     """What `/metrics` says about memory on GPUs, summed; 0 where it says nothing."""
     url = settings.base_urls[0].removesuffix("/").removesuffix("/v1") + "/metrics"
     try:

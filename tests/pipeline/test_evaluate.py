@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from making import make_pdf, write_config
 
 from kb import KnowledgeBase
 from kb.cli import main
+from kb.config import EmbedderSettings
 from kb.errors import EndpointModelError, QueryError
-from kb.evaluate import Evaluation, evaluate
+from kb.evaluate import Evaluation, Score, evaluate
 from kb.questions import Place, Question, read_questions
+from kb.tune import RetrievalTrial, RetrievalTuning, tune_retrieval
+from kb.tune.endpoint import gpu_memory
 from kb.types import Hit
+from tests.embed.servers import Answer, HashServer, serve
 
 TOPICS = ["glaciers melting in summer", "violins and their varnish", "tax law of small islands", "bread made of rye"]
 
@@ -210,6 +215,90 @@ def test_tuning_retrieval_tries_the_grid_and_leaves_the_collection_alone(config:
     assert tuning.changes == {}
     assert not tuning.is_certain
     assert "data:image/png;base64," in tuning._repr_html_()
+
+
+def test_a_grid_that_cannot_be_tried_is_an_error_before_anything_is_embedded(config: Path, questions: Path) -> None:
+    for wrong in ("chunking.nonsense=1", "embedder.base_url=x", "search.vector_weight=-1", "search.fusion=magic", "x="):
+        done = CliRunner().invoke(main, ["tune", "retrieval", str(questions), "--try", wrong, "--config", str(config)])
+        assert done.exit_code == 2
+        assert wrong.partition("=")[0] in done.output
+
+
+def test_tuning_keeps_its_picture_as_a_page(config: Path, questions: Path, tmp_path: Path) -> None:
+    page = tmp_path / "tuning.html"
+    options = ["--try", "search.fusion=score,rrf", "--report", str(page), "--config", str(config)]
+    done = CliRunner().invoke(main, ["tune", "retrieval", str(questions), *options])
+    assert done.exit_code == 0, done.output
+    assert "search.fusion rrf" in done.output
+    assert "data:image/png;base64," in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_tuning_embeds_no_text_twice(tmp_path: Path, questions: Path, enabled: bool) -> None:
+    server = HashServer()
+    for number, topic in enumerate(TOPICS):
+        make_pdf(tmp_path / "pdfs" / f"book{number}.pdf", [f"All about {topic}" + f"\nMore of {topic}." * 40])
+    with (
+        serve(server) as url,
+        KnowledgeBase.open(
+            write_config(tmp_path, f"{url}/v1", model="hash"), cache={"enabled": enabled}
+        ) as knowledge_base,
+    ):
+        knowledge_base.ingest(tmp_path / "pdfs")
+        before = len(server.texts)
+        grid = {"chunking.max_tokens": (64, 100), "chunking.context": (True, False), "search.pair_weight": (0.0, 0.3)}
+        tuning = knowledge_base.tune_retrieval(questions, grid=grid)
+    sent = Counter(text for text in server.texts[before:] if any(topic in text for topic in TOPICS))
+    assert len(tuning.trials) == 5
+    assert sent
+    assert set(sent.values()) == {1}
+
+
+def trial(*per_question: float) -> RetrievalTrial:
+    score = Score(sum(per_question) / len(per_question), 0.0, 1.0)
+    return RetrievalTrial({}, score, score, 1.0, 1, 1, per_question)
+
+
+def test_a_gain_is_judged_by_questions_that_had_no_part_in_the_choice() -> None:
+    really_better = RetrievalTuning((trial(*[0.5] * 40), trial(*[0.6] * 40)), 40)
+    assert really_better.gain.mean == pytest.approx(0.1)
+    assert really_better.is_certain
+    # Forty settings that are each better on a question of their own: the best of them is so by chance.
+    lucky = [trial(*[1.0 if number == place else 0.5 for number in range(40)]) for place in range(40)]
+    by_chance = RetrievalTuning((trial(*[0.5] * 40), *lucky), 40)
+    assert by_chance.best.ndcg.mean > by_chance.trials[0].ndcg.mean
+    assert by_chance.gain.mean < by_chance.best.ndcg.mean - by_chance.trials[0].ndcg.mean
+    assert not by_chance.is_certain
+    assert "may be chance" not in really_better.advice
+
+
+def test_how_things_are_includes_the_reranker_that_is_configured(config: Path, questions: Path) -> None:
+    class Backwards:
+        candidates = 10
+
+        def score(self, question: str, texts: Sequence[str]) -> list[float]:
+            return [-float(sum(word in text for word in question.split())) for text in texts]
+
+    with KnowledgeBase.open(config) as knowledge_base:
+        tuning = tune_retrieval(
+            knowledge_base.settings,
+            read_questions(questions),
+            documents=list(knowledge_base.store.documents()),
+            endpoint=knowledge_base.embedder,
+            reranker=Backwards(),
+            grid={},
+        )
+    assert [one.settings for one in tuning.trials] == [{"rerank": True}, {"rerank": False}]
+    assert tuning.best.settings == {"rerank": False}
+    assert tuning.changes == {}
+    assert "no reranking" in tuning.advice
+
+
+def test_gpu_memory_is_what_the_server_says_it_uses() -> None:
+    used, total = (f'kb_embed_gpu_memory_bytes{{device="cuda:0",kind="{kind}"}}' for kind in ("used", "total"))
+    metrics = f"# HELP x y\nprocess_resident_memory_bytes 5e8\n{used} 1.5e+09\n{total} 8e+09\n".encode()
+    with serve(lambda request: Answer(200 if request.path == "/metrics" else 404, metrics)) as url:
+        assert gpu_memory(EmbedderSettings(base_url=f"{url}/v1")) == 1.5e9
 
 
 def test_tuning_the_endpoint_finds_a_knee_and_writes_it(config: Path) -> None:
