@@ -37,7 +37,7 @@ __all__ = ["Store"]
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".writing.lock"
-PAGES_AT_ONCE = 4096
+PAGES_AT_ONCE = 500
 
 
 class Store(StoreReader):
@@ -151,8 +151,10 @@ class Store(StoreReader):
         if pages is None or index is None or index.name == indexes.PAGE_INDEX:
             return
         contents = self.contents()
-        for batch in pages.search().to_batches(PAGES_AT_ONCE):
-            rows = batch.to_pylist()
+        page_ids = pages.search().select(["page_id"]).to_arrow()["page_id"].to_pylist()
+        for start in range(0, len(page_ids), PAGES_AT_ONCE):
+            chosen = quoted_list(page_ids[start : start + PAGES_AT_ONCE])
+            rows = pages.search().where(f"page_id IN ({chosen})").limit(PAGES_AT_ONCE).to_list()
             for row in rows:
                 for document in contents.get((row["doc_id"], row["recipe"]), ())[:1]:
                     names = with_names(document, "")
