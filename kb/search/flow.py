@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from kb.config import SearchSettings
@@ -10,7 +10,7 @@ from kb.errors import StoreError
 from kb.search.candidates import ask
 from kb.search.diversity import diversified
 from kb.search.figures import shares_of_figures
-from kb.search.fusion import Fused, fuse
+from kb.search.fusion import Fused, PageKey, fuse, page_of
 from kb.search.hits import hit_of
 from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
 from kb.search.pairs import worth_of_pairs
@@ -60,8 +60,9 @@ def search(
         except MovedError:
             if attempt == ATTEMPTS - 1:
                 raise StoreError("it was rewritten meanwhile", where=stores[0].uri, fix="Search again.") from None
+    contents = [store.contents() for store in stores]
     return [
-        hit_of(item, rank=rank, documents=_documents(stores, item), where=where, question=question)
+        hit_of(item, rank=rank, documents=_documents(contents, item), where=where, question=question)
         for rank, item in enumerate(best, start=1)
     ]
 
@@ -87,7 +88,10 @@ def _best(
         complete(stores, best)
         best = diversified(best, _vectors(stores, best), diversity=settings.diversity, limit=settings.limit)
     best = best[: settings.limit]
-    runs = [worth_reading_on(item, fused) if settings.neighbours else [item] for item in best]
+    by_page: dict[PageKey, list[Fused]] = {}
+    for item in fused:
+        by_page.setdefault(page_of(item.row), []).append(item)
+    runs = [worth_reading_on(item, by_page[page_of(item.row)]) if settings.neighbours else [item] for item in best]
     complete(stores, list({id(item.row): item for run in runs for item in run}.values()))
     return [merged(item, run) for item, run in zip(best, runs, strict=True)]
 
@@ -141,8 +145,8 @@ def _vectors(stores: Sequence[Store], items: Sequence[Fused]) -> dict[str, Vecto
     return found
 
 
-def _documents(stores: Sequence[Store], item: Fused) -> list[Document]:
+def _documents(contents: Sequence[Mapping[tuple[str, str], Sequence[Document]]], item: Fused) -> list[Document]:
     """Every document with this content, in whichever of the collections."""
     key = (item.row["doc_id"], item.row["recipe"])
-    by_path = {document.path: document for store in stores for document in store.contents().get(key, ())}
+    by_path = {document.path: document for content in contents for document in content.get(key, ())}
     return [by_path[path] for path in sorted(by_path)]

@@ -17,10 +17,7 @@ from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import Filter, quoted_list
 from kb.store.recall import index_state
-from kb.store.schemas import (
-    SPACE_KEY,
-    document_from_row,
-)
+from kb.store.schemas import SPACE_KEY, document_from_row
 from kb.store.searching import PAGE_PLACE, PASSAGE, Candidate, matching, nearest, taken
 from kb.store.tables import Tables
 from kb.types import Document, Vector
@@ -285,12 +282,9 @@ class StoreReader:
     def _has_words(self, name: str, table: Any) -> bool:
         """Whether full text is indexed; looked up again only when the table has changed."""
         version = table.version
-        if self._with_words.get(name) == version:
-            return True
-        if indexes.index_of(table, "searched_text") is None:
-            return False
-        self._with_words[name] = version
-        return True
+        if self._with_words.get(name) != version and indexes.index_of(table, "searched_text") is not None:
+            self._with_words[name] = version
+        return bool(self._with_words.get(name) == version)
 
     def _found(
         self, name: str, where: Filter | None, search: Callable[[Any, str | None], list[Candidate]]
