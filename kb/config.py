@@ -137,6 +137,8 @@ class SearchSettings(Section):
     text_weight: float = Field(1.0, ge=0, description="weight of the full-text list of chunks in hybrid search")
     page_weight: float = Field(1.0, ge=0, description="weight of the full-text list of pages")
     pair_weight: float = Field(0.3, ge=0, description="weight of words that follow each other as in the question")
+    figure_weight: float = Field(0.3, ge=0, description="weight of the question's years and other figures")
+    document_weight: float = Field(0.06, ge=0, description="what the best pages of a document add to its others")
     fusion: Literal["score", "rrf"] = Field("score", description="add up scaled scores, or reciprocal ranks")
     per_page: int = Field(1, ge=0, description="most hits from one page; 0: as many as there are")
     neighbours: bool = Field(True, description="a hit goes on into the passages beside it that answer as well")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kb.config import SearchSettings
 from kb.search.question import content_words
-from kb.store import Candidate, Filter, Store
+from kb.store import PLACE, Candidate, Filter, Store
 from kb.types import Vector
 
 __all__ = ["LISTS", "ask"]
@@ -23,14 +23,19 @@ def ask(
     settings: SearchSettings,
     where: Filter | None,
 ) -> dict[str, list[Candidate]]:
-    """Candidates of each list that the mode asks for, best first. A row says by "collection" which store it is from."""
+    """Candidates of each list that the mode asks for, best first: where they stand, no text yet.
+
+    A row says by "collection" which store it is from, and by "_rowid" where in it.
+    """
     words = content_words(question)
     limit = max(settings.candidates, settings.limit)
 
     def found(name: str, store: Store, vector: Vector | None) -> list[Candidate]:
         if vector is not None:
-            return store.nearest(vector, limit=limit, where=where)
-        return (store.matching_chunks if name == "text" else store.matching_pages)(words, limit=limit, where=where)
+            return store.nearest(vector, limit=limit, where=where, columns=PLACE)
+        if name == "text":
+            return store.matching_chunks(words, limit=limit, where=where, columns=PLACE)
+        return store.matching_pages(words, limit=limit, where=where)
 
     names = LISTS[settings.mode]
     lists: dict[str, list[Candidate]] = {name: [] for name in names}

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from kb.config import SearchSettings
+from kb.errors import StoreError
 from kb.search.candidates import ask
 from kb.search.diversity import diversified
-from kb.search.fusion import Fused, fuse
+from kb.search.figures import shares_of_figures
+from kb.search.fusion import Fused, PageKey, fuse, page_of
 from kb.search.hits import hit_of
-from kb.search.neighbours import at_most_per_page, merged
-from kb.search.pairs import by_pairs
+from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
+from kb.search.pairs import worth_of_pairs
+from kb.search.passages import MovedError, complete, searched_texts
 from kb.search.question import checked, content_words
-from kb.store import Filter, Store
+from kb.store import Candidate, Filter, Store
 from kb.types import Document, Hit, Vector
 
 __all__ = ["Reranker", "search"]
 
 # Passages that are searched for pairs of words; with 30, 50, 100 or all the order comes out as good.
 LOOKED_AT = 50
+# How often a search begins anew because an ingest moves what it has found.
+ATTEMPTS = 3
 
 
 class Reranker(Protocol):
@@ -48,30 +53,72 @@ def search(
     """
     question = checked(query)
     where = None if where == Filter() else where
+    for attempt in range(ATTEMPTS):
+        try:
+            best = _best(stores, question, embed_query=embed_query, settings=settings, where=where, reranker=reranker)
+            break
+        except MovedError:
+            if attempt == ATTEMPTS - 1:
+                raise StoreError("it was rewritten meanwhile", where=stores[0].uri, fix="Search again.") from None
+    contents = [store.contents() for store in stores]
+    return [
+        hit_of(item, rank=rank, documents=_documents(contents, item), where=where, question=question)
+        for rank, item in enumerate(best, start=1)
+    ]
+
+
+def _best(
+    stores: Sequence[Store],
+    question: str,
+    *,
+    embed_query: Callable[[str], Vector],
+    settings: SearchSettings,
+    where: Filter | None,
+    reranker: Reranker | None,
+) -> list[Fused]:
+    """The chunks that become hits, in their order. Raises MovedError."""
     lists = ask(stores, question, embed_query=embed_query, settings=settings, where=where)
+    fused = _fused(stores, question, lists, settings)
+    best = at_most_per_page(fused, settings.per_page)
+    if reranker is not None:
+        complete(stores, best[: reranker.candidates])
+        best = _reranked(best, question, reranker)
+    if settings.diversity:
+        best = best[: max(settings.candidates, settings.limit)]
+        complete(stores, best)
+        best = diversified(best, _vectors(stores, best), diversity=settings.diversity, limit=settings.limit)
+    best = best[: settings.limit]
+    by_page: dict[PageKey, list[Fused]] = {}
+    for item in fused:
+        by_page.setdefault(page_of(item.row), []).append(item)
+    runs = [worth_reading_on(item, by_page[page_of(item.row)]) if settings.neighbours else [item] for item in best]
+    complete(stores, list({id(item.row): item for run in runs for item in run}.values()))
+    return [merged(item, run) for item, run in zip(best, runs, strict=True)]
+
+
+def _fused(
+    stores: Sequence[Store], question: str, lists: dict[str, list[Candidate]], settings: SearchSettings
+) -> list[Fused]:
+    """The lists as one order; the best are then looked through for the question's pairs of words and figures."""
     weights = {
         "vector": settings.vector_weight,
         "text": settings.text_weight,
         "page": settings.page_weight,
         "pair": settings.pair_weight,
+        "figure": settings.figure_weight,
+        "document": settings.document_weight if len(lists) > 1 else 0.0,
     }
     fused = fuse(lists, weights, method=settings.fusion)
-    if settings.pair_weight and lists.get("text"):
-        lists["pair"] = by_pairs(content_words(question), [item.row for item in fused[:LOOKED_AT]])
-        fused = fuse(lists, weights, method=settings.fusion)
-    best = at_most_per_page(fused, settings.per_page)
-    if reranker is not None:
-        best = _reranked(best, question, reranker)
-    if settings.diversity:
-        best = best[: max(settings.candidates, settings.limit)]
-        best = diversified(best, _vectors(stores, best), diversity=settings.diversity, limit=settings.limit)
-    best = best[: settings.limit]
-    if settings.neighbours:
-        best = [merged(item, fused) for item in best]
-    return [
-        hit_of(item, rank=rank, documents=_documents(stores, item), where=where, question=question)
-        for rank, item in enumerate(best, start=1)
-    ]
+    if not lists.get("text") or not (settings.pair_weight or settings.figure_weight):
+        return fused
+    looked_at = fused[:LOOKED_AT]
+    texts = searched_texts(stores, looked_at)
+    for name, scores in (
+        ("pair", worth_of_pairs(content_words(question), texts)),
+        ("figure", shares_of_figures(question, texts)),
+    ):
+        lists[name] = [Candidate(item.row, score) for item, score in zip(looked_at, scores, strict=True) if score]
+    return fuse(lists, weights, method=settings.fusion)
 
 
 def _reranked(items: list[Fused], question: str, reranker: Reranker) -> list[Fused]:
@@ -98,8 +145,8 @@ def _vectors(stores: Sequence[Store], items: Sequence[Fused]) -> dict[str, Vecto
     return found
 
 
-def _documents(stores: Sequence[Store], item: Fused) -> list[Document]:
+def _documents(contents: Sequence[Mapping[tuple[str, str], Sequence[Document]]], item: Fused) -> list[Document]:
     """Every document with this content, in whichever of the collections."""
     key = (item.row["doc_id"], item.row["recipe"])
-    by_path = {document.path: document for store in stores for document in store.contents().get(key, ())}
+    by_path = {document.path: document for content in contents for document in content.get(key, ())}
     return [by_path[path] for path in sorted(by_path)]

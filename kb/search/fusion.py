@@ -1,4 +1,4 @@
-"""Several lists become one order: scores scaled list by list, added up for a passage and for the page it stands on."""
+"""Several lists become one order: scores scaled list by list, added up for passage, page and document."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from kb.store import Candidate
 
-__all__ = ["Fused", "PageKey", "fuse", "page_of"]
+__all__ = ["Fused", "PageKey", "fuse", "page_of", "passage_of"]
 
 # A page is a larger unit than a chunk: (content, recipe, page number).
 PageKey = tuple[str, str, int]
 
 # Lists that leave out what has a score of 0, which is their worst.
-FROM_ZERO = ("pair",)
+FROM_ZERO = ("pair", "figure")
+# Pages that speak for their document: one good page may be chance, a long document has many middling ones.
+SPEAKING_PAGES = 3
 
 # Reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009.
 RRF_K = 60
@@ -40,13 +42,14 @@ def fuse(
 
     A chunk's score is the weighted sum of its shares and of its page's; the best chunk of a page stands for the page,
     with the best share that any of the page's chunks has in each list. A share is the score scaled to the best and the
-    worst of its list ("score"), or made of the rank alone ("rrf"), which wastes how sure full text is.
+    worst of its list ("score"), or made of the rank alone ("rrf"), which wastes how sure full text is. The document
+    whose best pages are best of all lifts its chunks by the weight "document", as a part of the best score.
     """
     share_of = _scaled if method == "score" else _reciprocal
-    fused: dict[str, Fused] = {}
-    for name in ("vector", "text", "pair"):
+    fused: dict[tuple[str, str, int], Fused] = {}
+    for name in ("vector", "text", "pair", "figure"):
         for rank, (candidate, share) in enumerate(share_of(lists.get(name, ()), name), start=1):
-            item = fused.setdefault(candidate.row["chunk_id"], Fused(candidate.row))
+            item = fused.setdefault(passage_of(candidate.row), Fused(candidate.row))
             if name not in item.ranks:  # the same chunk may lie in two collections
                 item.ranks[name], item.shares[name] = rank, share
     pages = {
@@ -61,6 +64,8 @@ def fuse(
         by_page.setdefault(page_of(item.row), []).append(item)
     for items in by_page.values():
         _lift_best(items, weights)
+    if weights.get("document"):
+        _lift_by_document(by_page, weights["document"])
     return sorted(fused.values(), key=_order)
 
 
@@ -69,10 +74,29 @@ def page_of(row: Mapping[str, Any]) -> PageKey:
     return row["doc_id"], row["recipe"], row["page"]
 
 
+def passage_of(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    """What a chunk is known by: its content and its place in it, whatever collection it lies in."""
+    return row["doc_id"], row["recipe"], row["position"]
+
+
 def _lift_best(items: Sequence[Fused], weights: Mapping[str, float]) -> None:
     best = min(items, key=_order)
     names = {name for item in items for name in item.shares}
     best.score = sum(weights[name] * max(item.shares.get(name, 0.0) for item in items) for name in names)
+
+
+def _lift_by_document(by_page: Mapping[PageKey, Sequence[Fused]], weight: float) -> None:
+    best_of_pages: dict[str, list[float]] = {}
+    for (doc_id, _, _), items in by_page.items():
+        best_of_pages.setdefault(doc_id, []).append(max(item.score for item in items))
+    speaking = {doc_id: sum(sorted(scores)[-SPEAKING_PAGES:]) for doc_id, scores in best_of_pages.items()}
+    most = max(speaking.values(), default=0.0) or 1.0
+    best = max((score for scores in best_of_pages.values() for score in scores), default=0.0)
+    ranks = {doc_id: rank for rank, doc_id in enumerate(sorted(speaking, key=lambda name: -speaking[name]), start=1)}
+    for (doc_id, _, _), items in by_page.items():
+        for item in items:
+            item.ranks["document"] = ranks[doc_id]
+            item.score += weight * best * speaking[doc_id] / most
 
 
 def _order(item: Fused) -> tuple[float, str, int]:

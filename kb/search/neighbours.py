@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kb.search.fusion import Fused, PageKey, page_of
 
-__all__ = ["at_most_per_page", "merged"]
+__all__ = ["at_most_per_page", "merged", "worth_reading_on"]
 
 # A neighbour is worth reading on where it has at least this share of the passage's own score.
 WORTH = 0.5
@@ -26,25 +26,29 @@ def at_most_per_page(items: Sequence[Fused], most: int) -> list[Fused]:
     return kept
 
 
-def merged(item: Fused, others: Sequence[Fused]) -> Fused:
-    """The item with the text of chunks just before and after it on its page that score well themselves."""
+def worth_reading_on(item: Fused, others: Sequence[Fused]) -> list[Fused]:
+    """The item with the chunks just before and after it on its page that score well themselves, in reading order."""
     worth = {
-        other.row["position"]: other.row["text"]
+        other.row["position"]: other
         for other in others
         if page_of(other.row) == page_of(item.row) and other.score >= WORTH * item.score
     }
-    position = item.row["position"]
-    texts = [item.row["text"]]
+    run = [item]
     for step in (-1, 1):
-        place = position + step
+        place = item.row["position"] + step
         while place in worth:
-            texts = [worth[place], *texts] if step < 0 else [*texts, worth[place]]
+            run = [worth[place], *run] if step < 0 else [*run, worth[place]]
             place += step
-    if len(texts) == 1:
+    return run
+
+
+def merged(item: Fused, run: Sequence[Fused]) -> Fused:
+    """The item with the text of all that is read with it."""
+    if len(run) == 1:
         return item
-    text = texts[0]
-    for following in texts[1:]:
-        text = _joined(text, following)
+    text = run[0].row["text"]
+    for following in run[1:]:
+        text = _joined(text, following.row["text"])
     return replace(item, row={**item.row, "text": text})
 
 

@@ -1,7 +1,7 @@
 """Words that stand side by side in a question, and nearly so in a passage: "operating margin" is more than two words.
 
 What is left of sequential dependence (Metzler and Croft, SIGIR 2005) where only the candidates are looked at, so that
-no index of pairs is needed. 617 questions: nDCG@10 0.868 -> 0.875 (tests/benchmarks/bench_retrieval.py).
+no index of pairs is needed (tests/benchmarks/bench_retrieval.py says what it is worth).
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from kb.search.question import stem
-from kb.store import Candidate
 
-__all__ = ["by_pairs"]
+__all__ = ["worth_of_pairs"]
 
 WORD = re.compile(r"\w+")
 # Between the two words of a pair there may be so many others: "margin of the operating segment".
@@ -25,16 +23,14 @@ WORDS_BETWEEN = 2
 JOINING_WORDS = frozenset("a an and as at by for from in of on or the to with".split())  # noqa: SIM905
 
 
-def by_pairs(question: str, rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """The chunks with pairs of the question, best first; a pair counts by how rare it is among them."""
+def worth_of_pairs(question: str, texts: Sequence[str]) -> list[float]:
+    """For each text the worth of the question's pairs that it has; a pair counts by how rare it is among them."""
     pairs = _pairs(question)
-    held = [[pair for pair in pairs if pair.is_in(row["text"].casefold())] for row in rows]
+    folded = [text.casefold() for text in texts]
+    held = [[pair for pair in pairs if pair.is_in(text)] for text in folded]
     frequencies = Counter(pair for found in held for pair in found)
-    worth = {pair: math.log1p((len(rows) - count + 0.5) / (count + 0.5)) for pair, count in frequencies.items()}
-    scored = [
-        Candidate(dict(row), sum(worth[pair] for pair in found)) for row, found in zip(rows, held, strict=True) if found
-    ]
-    return sorted(scored, key=lambda candidate: -candidate.score)
+    worth = {pair: math.log1p((len(texts) - count + 0.5) / (count + 0.5)) for pair, count in frequencies.items()}
+    return [sum(worth[pair] for pair in found) for found in held]
 
 
 class _Pair:

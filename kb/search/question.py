@@ -20,7 +20,8 @@ QUESTION_WORDS = frozenset(
     describe explain from during between each any some many much more most
     """.split()  # noqa: SIM905  a list of words reads best as words
 )
-WORD = re.compile(r"\w+")
+# Words as full text has them: "1,234.5" and "U.S" are one each.
+WORD = re.compile(r"\d+(?:[.,]\d+)+|\w(?:\.\w)+(?!\w)|\w+")
 # Words count as the same where they share their first letters: "operates" and "operating", "margin" and "margins".
 STEM_LETTERS = 5
 

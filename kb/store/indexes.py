@@ -16,12 +16,11 @@ __all__ = ["EXACT_ROWS", "NPROBES", "bring_up_to_date", "build_vector_index", "i
 EXACT_ROWS = 20_000
 # With IVF_RQ at 200,000 x 384: 99 % of the true top 10 in 7 ms.
 NPROBES = 20
-# Rows whose distance is computed exactly: so many at least, and so many times what is asked for. 100 of 200,000 are
-# then found with 99.8 % of the true ones; 10 times as many took twice as long and found no more.
+# Rows whose distance is computed exactly: so many at least. Reading more of them takes longer than finding them.
 LEAST_REFINED = 100
-LEAST_FACTOR = 3
 # The name tells how the words were taken, so that an index of an earlier version is built anew.
 TEXT_INDEX = "every_word"
+PAGE_INDEX = "every_word_and_names"
 
 # Old versions stay readable for running searches; then their space is given back.
 KEEP_VERSIONS = timedelta(hours=1)
@@ -33,9 +32,9 @@ def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None
         for table, key in ((chunks, "chunk_id"), (pages, "page_id"), (documents, "path")):
             if table is not None and table.count_rows():
                 _ensure(table, key, BTree())
-        for table, column in ((chunks, "searched_text"), (pages, "searched_text")):
+        for table, name in ((chunks, TEXT_INDEX), (pages, PAGE_INDEX)):
             if table is not None and table.count_rows():
-                _ensure(table, column, text_index(), name=TEXT_INDEX)
+                _ensure(table, "searched_text", text_index(), name=name)
         if chunks is not None and chunks.count_rows() >= EXACT_ROWS and index_of(chunks, "vector") is None:
             build_vector_index(chunks)
         for table in (chunks, pages, documents, runs):
@@ -60,7 +59,7 @@ def text_index() -> FTS:
 
 def refine_factor(limit: int) -> int:
     """How many times the rows asked for are compared exactly."""
-    return max(LEAST_FACTOR, -(-LEAST_REFINED // limit))
+    return max(1, -(-LEAST_REFINED // limit))
 
 
 def index_of(table: Any, column: str) -> Any | None:

@@ -17,11 +17,8 @@ from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import Filter, quoted_list
 from kb.store.recall import index_state
-from kb.store.schemas import (
-    SPACE_KEY,
-    document_from_row,
-)
-from kb.store.searching import Candidate, matching, nearest
+from kb.store.schemas import SPACE_KEY, document_from_row
+from kb.store.searching import PAGE_PLACE, PASSAGE, Candidate, matching, nearest, taken
 from kb.store.tables import Tables
 from kb.types import Document, Vector
 
@@ -75,6 +72,7 @@ class StoreReader:
         self._tables = Tables(self.uri)
         self._documents: tuple[int, _Documents] | None = None
         self._probes: tuple[int, int] | None = None  # version of the documents table, partitions
+        self._with_words: dict[str, int] = {}  # tables by name that have a full-text index, and their version
 
     @property
     def is_local(self) -> bool:
@@ -220,13 +218,25 @@ class StoreReader:
 
     # --- searching -----------------------------------------------------------------------------------------------
 
-    def nearest(self, vector: Vector, *, limit: int, where: Filter | None = None) -> list[Candidate]:
+    def details(self, row_ids: Sequence[int], columns: Sequence[str] = PASSAGE) -> dict[int, dict[str, Any]]:
+        """Columns of chunks by the row ids of candidates; those that an ingest has moved since are left out."""
+        table = self._tables.get("chunks")
+        if table is None or not row_ids:
+            return {}
+        with store_errors(self.uri):
+            return taken(table, row_ids, columns)
+
+    def nearest(
+        self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
+    ) -> list[Candidate]:
         """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
         nprobes = self._nprobes()
         return self._found(
             "chunks",
             where,
-            lambda table, condition: nearest(table, vector, limit=limit, nprobes=nprobes, condition=condition),
+            lambda table, condition: nearest(
+                table, vector, columns=columns, limit=limit, nprobes=nprobes, condition=condition
+            ),
         )
 
     def _nprobes(self) -> int:
@@ -249,24 +259,32 @@ class StoreReader:
             rows = table.search().where(condition).select(["chunk_id", "vector"]).limit(len(chunk_ids)).to_list()
         return {row["chunk_id"]: np.asarray(row["vector"], np.float32) for row in rows}
 
-    def matching_chunks(self, query: str, *, limit: int, where: Filter | None = None) -> list[Candidate]:
+    def matching_chunks(
+        self, query: str, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
+    ) -> list[Candidate]:
         """Chunks by BM25 of title, section and text."""
-        return self._found(
-            "chunks",
-            where,
-            lambda table, condition: matching(table, query, column="searched_text", limit=limit, condition=condition),
-        )
+        return self._matching("chunks", query, columns, limit, where)
 
     def matching_pages(self, query: str, *, limit: int, where: Filter | None = None) -> list[Candidate]:
-        """Pages by BM25 of their text."""
-        columns = ["doc_id", "recipe", "page"]
-        return self._found(
-            "pages",
-            where,
-            lambda table, condition: matching(
-                table, query, column="searched_text", columns=columns, limit=limit, condition=condition
-            ),
-        )
+        """Pages by BM25 of their document's names and their text."""
+        return self._matching("pages", query, PAGE_PLACE, limit, where)
+
+    def _matching(
+        self, name: str, query: str, columns: Sequence[str], limit: int, where: Filter | None
+    ) -> list[Candidate]:
+        def search(table: Any, condition: str | None) -> list[Candidate]:
+            if not self._has_words(name, table):  # killed before the first ingest's end
+                return []
+            return matching(table, query, columns=columns, limit=limit, condition=condition)
+
+        return self._found(name, where, search)
+
+    def _has_words(self, name: str, table: Any) -> bool:
+        """Whether full text is indexed; looked up again only when the table has changed."""
+        version = table.version
+        if self._with_words.get(name) != version and indexes.index_of(table, "searched_text") is not None:
+            self._with_words[name] = version
+        return bool(self._with_words.get(name) == version)
 
     def _found(
         self, name: str, where: Filter | None, search: Callable[[Any, str | None], list[Candidate]]

@@ -26,6 +26,7 @@ from kb.store.schemas import (
     chunks_schema,
     document_rows,
     page_rows,
+    with_names,
     with_vectors,
 )
 from kb.store.tables import upsert
@@ -36,6 +37,7 @@ __all__ = ["Store"]
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".writing.lock"
+PAGES_AT_ONCE = 500
 
 
 class Store(StoreReader):
@@ -133,6 +135,7 @@ class Store(StoreReader):
     def bring_up_to_date(self) -> None:
         """Indexes, compaction and clean-up, at the end of an ingest."""
         with store_errors(self.uri):
+            self._name_pages()
             indexes.bring_up_to_date(
                 self._tables.get("chunks"),
                 self._tables.get("pages"),
@@ -140,3 +143,20 @@ class Store(StoreReader):
                 self._tables.get("runs"),
             )
             keep_recall(self._tables)
+
+    def _name_pages(self) -> None:
+        """Puts names before the pages of an earlier version, whose index tells."""
+        pages = self._tables.get("pages")
+        index = indexes.index_of(pages, "searched_text") if pages is not None else None
+        if pages is None or index is None or index.name == indexes.PAGE_INDEX:
+            return
+        contents = self.contents()
+        page_ids = pages.search().select(["page_id"]).to_arrow()["page_id"].to_pylist()
+        for start in range(0, len(page_ids), PAGES_AT_ONCE):
+            chosen = quoted_list(page_ids[start : start + PAGES_AT_ONCE])
+            rows = pages.search().where(f"page_id IN ({chosen})").limit(PAGES_AT_ONCE).to_list()
+            for row in rows:
+                for document in contents.get((row["doc_id"], row["recipe"]), ())[:1]:
+                    names = with_names(document, "")
+                    row["searched_text"] = names + row["searched_text"].removeprefix(names)
+            upsert(pages, "page_id", pa.Table.from_pylist(rows, schema=PAGES))

@@ -32,6 +32,8 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "reciprocal ranks": {"fusion": "rrf"},
     "without the list of pages": {"page_weight": 0.0},
     "without pairs of words": {"pair_weight": 0.0},
+    "without figures": {"figure_weight": 0.0},
+    "without the document's share": {"document_weight": 0.0},
     "several hits from a page": {"per_page": 0},
     "diversity 0.3": {"diversity": 0.3},
 }
@@ -55,6 +57,10 @@ def main(folder: Path) -> None:
         with patch.object(candidates, "content_words", lambda question: question):
             results["with the question words"] = evaluated(config, questions)
         results["without title and section"] = evaluated(plain, questions)
+        bare = patch.object(schemas, "with_names", lambda document, text: text)
+        with bare, KnowledgeBase.open(config, storage={"collection": "nameless"}) as nameless:
+            nameless.ingest(folder / "pdfs")
+            results["pages without their file's name"] = nameless.evaluate(questions, modes=["hybrid"]).modes[0]
         with patch.object(schemas, "GOES_ON", 0), KnowledgeBase.open(config, storage={"collection": "cut"}) as cut:
             cut.ingest(folder / "pdfs")
             results["pages end where they end"] = cut.evaluate(questions, modes=["hybrid"]).modes[0]
@@ -62,7 +68,7 @@ def main(folder: Path) -> None:
     for step, result in results.items():
         ours = gain([one.page["nDCG@10"] for one in result.answered], best)
         print(
-            f"{step:<28} nDCG@10 {result.page['nDCG@10'].mean:.3f}  recall@5 {result.page['recall@5'].mean:.3f}  "
+            f"{step:<31} nDCG@10 {result.page['nDCG@10'].mean:.3f}  recall@5 {result.page['recall@5'].mean:.3f}  "
             f"as it is: {ours.mean:+.3f} ({ours.low:+.3f} to {ours.high:+.3f})  p50 {result.milliseconds['p50']} ms"
         )
 

@@ -26,8 +26,7 @@ from places import SAMPLES
 from kb import KnowledgeBase
 from kb.bundled import bundled_server
 from kb.config import SearchSettings
-from kb.search import fuse
-from kb.search.candidates import ask
+from kb.search import search
 from kb.store import IngestedDocument, Store
 from kb.store.recall import measured_recall
 from kb.types import Chunk, Document, DocumentStatus, Page, Vector
@@ -35,7 +34,6 @@ from kb.types import Chunk, Document, DocumentStatus, Page, Vector
 PER_PAGE, PAGES = 4, 250
 WORDS = 60
 QUERIES = 60
-WEIGHTS = {"vector": 0.5, "text": 1.0, "page": 1.0}
 
 
 def documents(rows: int, real: Vector, words: list[str], random: np.random.Generator) -> Iterator[IngestedDocument]:
@@ -118,12 +116,8 @@ def main(sizes: list[int]) -> None:
                 seconds = fill(store, rows, real, words, space)
 
                 def hybrid(number: int, store: Store = store) -> object:
-                    settings = SearchSettings()
                     embedded = vectors[number]
-                    lists = ask(
-                        [store], questions[number], embed_query=lambda _: embedded, settings=settings, where=None
-                    )
-                    return fuse(lists, WEIGHTS)
+                    return search([store], questions[number], embed_query=lambda _: embedded, settings=SearchSettings())
 
                 def nearest(number: int, store: Store = store) -> object:
                     return store.nearest(vectors[number], limit=10)

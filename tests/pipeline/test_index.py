@@ -100,6 +100,20 @@ def test_words_are_indexed_anew_where_an_earlier_version_took_them_otherwise(sto
     assert store.matching_chunks("more", limit=5)
 
 
-@pytest.mark.parametrize(("asked", "factor"), [(1, 100), (10, 10), (100, 3), (1_000, 3)])
+def test_pages_of_an_earlier_version_are_found_by_their_files_name(store: Store) -> None:
+    write(store, document("small", 50, 1), document("large", 600, 2))
+    pages = store._tables.get("pages")
+    assert pages is not None
+    pages.update(values_sql={"searched_text": "text"})
+    pages.create_index("searched_text", config=indexes.text_index(), name=indexes.TEXT_INDEX)
+    pages.drop_index(indexes.PAGE_INDEX)
+    write(store, document("one more", 3, 3))
+    for row in pages.search().to_arrow().to_pylist():
+        assert row["searched_text"].split()[0] in ("small", "large", "one")
+        assert row["text"] in row["searched_text"]
+    assert [index.name for index in pages.list_indices() if index.columns == ["searched_text"]] == [indexes.PAGE_INDEX]
+
+
+@pytest.mark.parametrize(("asked", "factor"), [(1, 100), (10, 10), (100, 1), (1_000, 1)])
 def test_a_hundred_rows_at_least_are_compared_exactly(asked: int, factor: int) -> None:
     assert indexes.refine_factor(asked) == factor

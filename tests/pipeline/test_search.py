@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from making import make_pdf, write_config
 from server_running import RunningServer, start_server
 
 from kb import KnowledgeBase
 from kb.errors import EndpointConnectionError, QueryError, StoreError
+from kb.store.reading import StoreReader
 
 MARGINS = "Annual results\nThe operating margin fell to 12 percent. Freight cost more than in the year before."
 BEES = "Bees dance to tell where flowers are. A waggle dance says direction and distance."
@@ -43,7 +47,7 @@ def test_a_hit_has_the_sentence_that_matched_marked(knowledge_base: KnowledgeBas
     assert (hit.document.rsplit("/", 1)[-1], hit.page) == ("report.pdf", 1)
     [(start, end)] = hit.marks
     assert "operating margin fell" in hit.text[start:end]
-    assert hit.channels.keys() == {"vector", "text", "page", "pair"}
+    assert hit.channels.keys() == {"vector", "text", "page", "pair", "document"}
 
 
 def test_a_page_is_one_hit(knowledge_base: KnowledgeBase) -> None:
@@ -125,6 +129,48 @@ def test_any_string_is_only_a_question(knowledge_base: KnowledgeBase, query: str
     assert len(knowledge_base.search(query, mode=mode)) <= 10
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=st.text(max_size=200))
+def test_whatever_is_typed_gives_hits_or_a_clear_error(knowledge_base: KnowledgeBase, query: str) -> None:
+    with contextlib.suppress(QueryError):
+        assert len(knowledge_base.search(query, mode="text")) <= 10
+
+
+def test_figures_and_abbreviations_are_found_as_they_are_written(config: Path, tmp_path: Path) -> None:
+    made = ["Sales in the U.S. were 1,234.5 million.", "Sales in the EU were 1 million, 234 of 5 shops are closed."]
+    make_pdf(tmp_path / "sales.pdf", made[::-1])
+    with KnowledgeBase.open(config, storage={"collection": "sales"}) as knowledge_base:
+        knowledge_base.ingest(tmp_path)
+        assert [hit.page for hit in knowledge_base.search("1,234.5", mode="text")] == [2]
+        assert [hit.page for hit in knowledge_base.search("U.S.", mode="text")] == [2]
+
+
+def test_a_page_is_found_by_its_files_name(config: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("Acme_2018_10K", "Globex_2018_10K", "Initech_2018_10K")):
+        make_pdf(tmp_path / f"{name}.pdf", [f"Capital expenditure was {12 + number} million."])
+    with KnowledgeBase.open(config, storage={"collection": "filings"}) as knowledge_base:
+        knowledge_base.ingest(tmp_path)
+        best = knowledge_base.search("What was the capital expenditure of Globex?")[0]
+    assert best.document.endswith("Globex_2018_10K.pdf")
+
+
+def test_a_search_begins_anew_where_an_ingest_moves_what_it_found(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = StoreReader.details, []
+
+    def moved_once(store: StoreReader, row_ids: list[int], columns: tuple[str, ...]) -> dict[int, dict[str, object]]:
+        calls.append(1)
+        return {} if len(calls) == 1 else real(store, row_ids, columns)
+
+    monkeypatch.setattr(StoreReader, "details", moved_once)
+    with KnowledgeBase.open(config) as knowledge_base:
+        assert knowledge_base.search("operating margin")[0].document.endswith("report.pdf")
+        monkeypatch.setattr(StoreReader, "details", lambda *_: {})
+        with pytest.raises(StoreError, match="rewritten"):
+            knowledge_base.search("operating margin")
+
+
 # --- reranking ------------------------------------------------------------------------------------------------------
 
 
@@ -142,8 +188,8 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer
 
 
 def test_a_reranker_decides_the_order(config: Path, reranker: RunningServer) -> None:
-    settings = {"base_url": f"{reranker.url}/v1", "model": "ranker"}
-    with KnowledgeBase.open(config, reranker=settings) as knowledge_base:
+    ranker = {"base_url": f"{reranker.url}/v1", "model": "ranker"}
+    with KnowledgeBase.open(config, reranker=ranker) as knowledge_base:
         hits = knowledge_base.search("how do bees dance?")
         plain = knowledge_base.search("how do bees dance?", rerank=False)
     texts = [hit.text for hit in plain]
@@ -156,9 +202,9 @@ def test_a_reranker_decides_the_order(config: Path, reranker: RunningServer) -> 
 
 
 def test_a_reranker_that_does_not_answer_is_an_error_with_its_own_keys(config: Path) -> None:
-    settings = {"base_url": "http://127.0.0.1:9/v1", "model": "ranker"}
+    nobody = {"base_url": "http://127.0.0.1:9/v1", "model": "ranker"}
     with (
-        KnowledgeBase.open(config, reranker=settings) as knowledge_base,
+        KnowledgeBase.open(config, reranker=nobody) as knowledge_base,
         pytest.raises(EndpointConnectionError, match=r"reranker\.base_url"),
     ):
         knowledge_base.search("bees")

@@ -10,8 +10,9 @@ from kb.search import fuse
 from kb.store import Candidate
 
 
-def chunk(name: str, score: float, page: int = 1, position: int = 0) -> Candidate:
-    row = {"chunk_id": name, "doc_id": "d", "recipe": "r", "page": page, "position": position, "text": name}
+def chunk(name: str, score: float, page: int = 1, doc_id: str = "d") -> Candidate:
+    position = int.from_bytes(name.encode())
+    row = {"chunk_id": name, "doc_id": doc_id, "recipe": "r", "page": page, "position": position, "text": name}
     return Candidate(row, score)
 
 
@@ -58,6 +59,14 @@ def test_what_has_no_pair_of_words_is_the_worst_of_that_list() -> None:
         "pair": [chunk("a", 4, page=1), chunk("b", 3, page=2)],
     }
     assert scores(lists, pair=0.2) == pytest.approx({"a": 1.2, "b": 1.15})
+
+
+def test_the_document_whose_pages_are_best_lifts_them() -> None:
+    text = [chunk("a", 5, page=1), chunk("x", 4, page=1, doc_id="e"), chunk("y", 3, page=2, doc_id="e"), chunk("z", 0)]
+    found = {str(item.row["chunk_id"]): item for item in fuse({"text": text}, {"text": 1.0, "document": 0.5})}
+    assert found["x"].score == pytest.approx(0.8 + 0.5 * 1.0)
+    assert found["a"].score == pytest.approx(1.0 + 0.5 * 1.0 / 1.4)
+    assert (found["x"].ranks["document"], found["a"].ranks["document"]) == (1, 2)
 
 
 def test_a_single_candidate_counts_as_the_best() -> None:

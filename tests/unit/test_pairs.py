@@ -1,21 +1,18 @@
-"""Pairs of words: passages that say the question's words side by side, as the question does."""
+"""Pairs of words and figures: passages that say them as the question does."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kb.search.pairs import by_pairs
-
-
-def rows(*texts: str) -> list[dict[str, Any]]:
-    return [{"chunk_id": str(number), "text": text} for number, text in enumerate(texts)]
+from kb.search.figures import shares_of_figures
+from kb.search.pairs import worth_of_pairs
 
 
 def found(question: str, *texts: str) -> list[str]:
-    return [str(candidate.row["text"]) for candidate in by_pairs(question, rows(*texts))]
+    """The texts with pairs of the question, best first."""
+    worth = dict(zip(texts, worth_of_pairs(question, texts), strict=True))
+    return sorted((text for text in texts if worth[text]), key=lambda text: -worth[text])
 
 
 def test_words_side_by_side_count_and_the_same_words_apart_do_not() -> None:
@@ -49,4 +46,11 @@ def test_a_question_of_one_word_has_no_pairs() -> None:
 
 @given(question=st.text(max_size=80), text=st.text(max_size=200))
 def test_any_text_is_looked_through(question: str, text: str) -> None:
-    assert len(found(question, text, text)) in (0, 2)
+    first, second = worth_of_pairs(question, [text, text])
+    assert first == second >= 0
+
+
+def test_a_passage_with_more_of_the_questions_figures_has_the_larger_share() -> None:
+    texts = ["in 2007 and 2008, 1,234.5 million", "in 2007 and 2009", "20078 and 2008.1"]
+    assert shares_of_figures("from 2007 to 2008: 1,234.5?", texts) == [1.0, 1 / 3, 0.0]
+    assert shares_of_figures("no figure at all", texts) == [0.0, 0.0, 0.0]

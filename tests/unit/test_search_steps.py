@@ -13,7 +13,7 @@ from kb.errors import QueryError
 from kb.search.diversity import diversified
 from kb.search.fusion import Fused
 from kb.search.marks import sentences_that_match
-from kb.search.neighbours import at_most_per_page, merged
+from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
 from kb.search.question import content_words
 from kb.store import parse_condition
 
@@ -34,6 +34,7 @@ def names(items: list[Fused]) -> list[str]:
         ("who is who", "who is who"),
         ("营业利润是多少", "营业利润是多少"),
         ("C++ AND (rust OR go)", "C AND rust OR go"),
+        ("What were sales of 1,234.5 in the U.S. (note 4.2.1)?", "sales of 1,234.5 in the U.S note 4.2.1"),
     ],
 )
 def test_words_that_only_make_it_a_question_are_not_searched_for(question: str, words: str) -> None:
@@ -54,7 +55,9 @@ def test_a_hit_goes_on_into_the_passages_beside_it_that_answer_as_well() -> None
         fused("first", 0.2, position=0, text="the first"),
         fused("elsewhere", 0.9, page=2, position=3, text="another page"),
     ]
-    assert merged(items[0], items).row["text"] == "the second\nthe third"
+    run = worth_reading_on(items[0], items)
+    assert names(run) == ["second", "third"]
+    assert merged(items[0], run).row["text"] == "the second\nthe third"
 
 
 def test_what_two_passages_share_is_shown_once() -> None:
