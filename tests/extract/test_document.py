@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader, PdfWriter
+from pypdf.errors import LimitReachedError
 
 from kb.config import ExtractionSettings
 from kb.extract import extract_document
@@ -105,6 +106,35 @@ def test_a_page_with_glued_words_is_read_by_the_other_engine(
     page = extract_document(path, ExtractionSettings()).pages[0]
     assert "use these files" in page.text
     assert "words are glued together" in page.note
+
+
+def test_a_page_of_unknown_characters_is_read_by_the_other_engine(
+    make_pdf: MakePdf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both engines decode what the tests can make, so pdfium's letters are taken away."""
+    from kb.extract.layout import RawPage
+    from kb.extract.pdfium_reader import PdfiumReader
+
+    read = PdfiumReader.read_page
+
+    def unknown(reader: PdfiumReader, number: int) -> RawPage:
+        page = read(reader, number)
+        page.lines = [line._replace(text=line.text.replace("e", "\ufffd")) for line in page.lines]
+        return page
+
+    monkeypatch.setattr(PdfiumReader, "read_page", unknown)
+    path = make_pdf([["These sentences tell everything there is to be seen here."] * 4])
+    [page] = extract_document(path, ExtractionSettings()).pages
+    assert "These sentences tell everything" in page.text
+    assert "many characters are unknown" in page.note
+
+
+def test_what_the_limits_of_pypdf_turn_away_is_read_with_raised_ones(make_raw_pdf: MakePdf) -> None:
+    path = make_raw_pdf(b"[" + b"0 " * 100_001 + b"] 0 d BT /F1 10 Tf 72 700 Td (An honest page) Tj ET")
+    with pytest.raises(LimitReachedError):
+        PdfReader(path).pages[0].extract_text()
+    [page] = extract_document(path, ExtractionSettings(engine="pypdf")).pages
+    assert page.text == "An honest page"
 
 
 @pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])

@@ -179,3 +179,12 @@ def test_odd_names_are_ingested_found_and_unchanged_the_next_time(knowledge_base
     assert {str(papers / "new\nline.pdf"), str(papers / r"caf\xe9.pdf")} <= found
     assert knowledge_base.ingest(papers).count(Outcome.UNCHANGED) == len(names) + 1
     assert knowledge_base.remove(papers / r"caf\xe9.pdf") == [str(papers / r"caf\xe9.pdf")]
+
+
+def test_a_folder_that_holds_itself_by_a_link_is_read_once(tmp_path: Path, papers: Path, endpoint: str) -> None:
+    (papers / "deeper").mkdir()
+    (papers / "deeper" / "up").symlink_to(papers, target_is_directory=True)
+    config = write_config(tmp_path / "kb", endpoint)
+    with KnowledgeBase.open(config, ingest={"follow_symlinks": True}) as knowledge_base:
+        report = knowledge_base.ingest(papers)
+    assert [Path(file.path) for file in report.files] == [papers / "good.pdf"]
