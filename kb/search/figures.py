@@ -1,7 +1,6 @@
 """Figures of a question that stand in a passage: "in 2007" and "note 4.2" mean these and no others.
 
-BM25 makes little of a year where every page has some. 617 questions: nDCG@10 0.878 -> 0.879, on filings 0.780 ->
-0.783 (tests/benchmarks/bench_retrieval.py).
+BM25 makes little of a year where every page has some (tests/benchmarks/bench_retrieval.py says what it is worth).
 """
 
 from __future__ import annotations
