@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from semantic_text_splitter import TextSplitter
 
 from kb.config import ChunkingSettings, EmbedderSettings, ExtractionSettings
+from kb.counting import WordCounter, splits_at_spaces
 from kb.types import Chunk, ExtractedDocument, Page
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Chunker:
         self._counter = counter
         self._prefix = prefix
         self._special_tokens = counter.count([""])[0]
+        tokenizer = counter.huggingface
+        self._words = WordCounter(tokenizer) if tokenizer and splits_at_spaces(tokenizer) else None
 
     def chunk(self, document: ExtractedDocument, *, doc_id: str, recipe: str) -> list[Chunk]:
         """Chunks in reading order. A chunk never crosses a page or a section: its citation is one page, exactly."""
@@ -99,7 +102,7 @@ class Chunker:
         for page in document.pages:
             for section, text in _sections(page):
                 if section not in contexts:
-                    contexts[section] = self._counter.count([self._prefix + self._context(title, section)])[0]
+                    contexts[section] = self._count(self._prefix + self._context(title, section))
                 for piece, tokens in self._split(text, self._capacity(contexts[section])):
                     yield Passage(page, section, piece, contexts[section] + tokens)
 
@@ -116,9 +119,14 @@ class Chunker:
         for start in range(len(section) + 1):
             lines = [line for line in (title, SECTION_SEPARATOR.join(section[start:])) if line]
             context = "\n".join(lines) + "\n" if lines else ""
-            if self._counter.count([self._prefix + context])[0] <= room:
+            if self._count(self._prefix + context) <= room:
                 return context
         return ""
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text, special ones included."""
+        measured = self._words.measure(text) if self._words else None
+        return self._special_tokens + measured.tokens if measured else self._counter.count([text])[0]
 
     def _split(self, text: str, capacity: int) -> list[tuple[str, int]]:
         """Pieces with their tokens, special ones not counted."""
@@ -126,9 +134,12 @@ class Chunker:
         if tokenizer is None:
             return self._split_by_counting(text, capacity)
         overlap = min(self._settings.overlap, capacity - 1)
-        count = _counting(text, tokenizer)
+        measured = self._words.measure(text) if self._words else None
+        count = measured.count if measured else _counting(text, tokenizer)
         pieces = TextSplitter.from_callback(count, capacity, overlap=overlap).chunks(text)
         counts = list(map(count, pieces))
+        if measured:
+            return list(zip(pieces, counts, strict=True))
         close = [piece for piece, tokens in zip(pieces, counts, strict=True) if tokens > capacity - BORDER_TOKENS]
         if not close or all(tokens <= capacity + self._special_tokens for tokens in self._counter.count(close)):
             return list(zip(pieces, counts, strict=True))
@@ -149,7 +160,8 @@ class Chunker:
 def _counting(text: str, tokenizer: Tokenizer) -> Callable[[str], int]:
     """Counts the tokens of a part of the text by where the tokens of the whole lie.
 
-    The splitter measures each part some ten times over; tokenizing it each time took twice as long as reading the PDF.
+    For tokenizers whose words depend on their neighbours, and text without spaces. The splitter measures each part
+    some ten times over; tokenizing it each time took twice as long as reading the PDF.
     A tokenizer that looks over the borders of words can differ by a token, so what comes close to the limit is
     counted once more.
     """

@@ -1,0 +1,98 @@
+"""How many tokens the parts of a text have, from the tokens of its words, each of which is tokenised once.
+
+A splitter measures every part of a text some ten times over, and documents say the same words again and again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["MeasuredText", "WordCounter", "splits_at_spaces"]
+
+# A word with the space before it. Only these four are space to every tokenizer; what else is stays within a word.
+WORD = re.compile(r"[ \t\r\n]*[^ \t\r\n]+|[ \t\r\n]+\Z")
+# Text without spaces, as Chinese is written, has no words that come again: none may be longer, but for some in ten.
+LONG_WORD = 60
+MOST_LONG = 0.1
+# After these no token reaches over a space, nor depends on what stands beyond one: BERT's and XLM-R's tokenizers.
+SPLIT_AT_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
+# Words of a large corpus number millions; what comes again is soon known again.
+MOST_WORDS = 200_000
+
+
+def splits_at_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether a text has as many tokens as its words have."""
+    step = json.loads(tokenizer.to_str()).get("pre_tokenizer") or {}
+    first = step["pretokenizers"][0] if step.get("type") == "Sequence" else step
+    return first.get("type") in SPLIT_AT_SPACES
+
+
+class WordCounter:
+    """Counts tokens of texts by their words, special ones left out. Thread-safe: at worst a word is counted twice.
+
+    For tokenizers that `splits_at_spaces`: the counts are then exact.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, int] = {}
+
+    def measure(self, text: str) -> MeasuredText | None:
+        """The text with its words counted; None where it has none that are worth knowing."""
+        words = WORD.findall(text)
+        if sum(len(word) for word in words if len(word) > LONG_WORD) > MOST_LONG * len(text):
+            return None
+        return MeasuredText(text, words, self)
+
+    def of_words(self, words: list[str]) -> list[int]:
+        """Tokens of each word."""
+        known = self._known
+        fresh = list({word for word in words if word not in known})
+        if fresh:
+            if len(known) > MOST_WORDS:
+                self._known = known = {}
+                fresh = list(set(words))
+            encodings = self._tokenizer.encode_batch_fast(fresh, add_special_tokens=False)
+            known |= {word: len(encoding) for word, encoding in zip(fresh, encodings, strict=True)}
+        return [known[word] for word in words]
+
+
+class MeasuredText:
+    """A text whose parts are measured without tokenising them."""
+
+    def __init__(self, text: str, words: list[str], counter: WordCounter) -> None:
+        self._text = text
+        self._counter = counter
+        self._ends = list(accumulate(map(len, words)))  # where each word ends
+        self._tokens = [0, *accumulate(counter.of_words(words))]  # before each word
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all of it."""
+        return self._tokens[-1]
+
+    def count(self, part: str) -> int:
+        """Tokens of a part of the text."""
+        start = self._text.find(part)  # wherever else it stands, it has as many tokens there
+        end = start + len(part)
+        first = bisect_right(self._ends, start)  # the word that the part starts in
+        last = bisect_left(self._ends, end)  # the word that it ends in
+        begun = self._ends[first - 1] if first else 0
+        if first == last:
+            return sum(self._counter.of_words([part])) if part.strip() else 0
+        tokens = self._tokens[last] - self._tokens[first]
+        if begun < start:  # in the middle of a word
+            tokens += self._piece(start, self._ends[first]) - (self._tokens[first + 1] - self._tokens[first])
+        if end == self._ends[last]:
+            return tokens + self._tokens[last + 1] - self._tokens[last]
+        return tokens + self._piece(self._ends[last - 1], end)
+
+    def _piece(self, start: int, end: int) -> int:
+        return self._counter.of_words([self._text[start:end]])[0]
