@@ -83,6 +83,8 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     exact = _model(source, encoder, torch.float32)
     wanted = _wanted_dtype(config.dtype, encoder.device)
     model = exact if wanted is torch.float32 else _lowered(exact, encoder, source, config, wanted)
+    if model.dtype is torch.float32:
+        _pack(model.transformer, config)
     if config.compile:
         _network(model.transformer).compile(dynamic=True)  # which a fall-back to float32 has loaded anew
     canaries = _canaries(model)
@@ -202,8 +204,8 @@ def _lowered(
         return exact
     expected = exact.forward(_canaries(exact))
     _network(encoder).to(dtype)
-    if dtype is torch.bfloat16 and encoder.device.type == "cpu" and not config.compile:
-        pack(_network(encoder))
+    if dtype is torch.bfloat16:
+        _pack(encoder, config)
     lower = _model(source, encoder, dtype)
     same, difference = _compare(expected, lower.forward(_canaries(lower)))
     if same or config.dtype != "auto":
@@ -211,6 +213,12 @@ def _lowered(
         return lower
     logger.warning("%s: %s gives %s, so float32 is used", source.names[0], dtype, difference)
     return _model(source, _load(source, config, str(encoder.device)), torch.float32)
+
+
+def _pack(encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> None:
+    """Where torch computes on a CPU by itself; what is compiled is packed by the compiler."""
+    if config.backend == "torch" and encoder.device.type == "cpu" and not config.compile:
+        pack(_network(encoder))
 
 
 def _canaries(model: Model) -> list[list[int]] | list[Encoded]:

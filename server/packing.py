@@ -1,19 +1,20 @@
-"""The linear layers of a network in the form that oneDNN computes with, for bfloat16 on CPUs.
+"""The linear layers of a network in the form that oneDNN computes with on CPUs, for bfloat16 and float32.
 
-torch stores weights row by row and has oneDNN put them into its own blocks again on every call, and adds the bias in a
-pass of its own. For a batch of short texts that is half of the time of a forward pass. `torch.compile` packs them once
-in the same way, by the same operators, but needs a compiler where the server runs.
+torch stores weights row by row, puts them into blocks again on every call, and adds the bias in a pass of its own. For
+a batch of short texts in bfloat16 that is half of the time of a forward pass, in float32 an eighth (all-MiniLM-L6-v2,
+two AVX2 cores: 311 short texts a second became 354, 25 of 150 tokens became 27). `torch.compile` packs them once in the
+same way, by the same operators, but needs a compiler where the server runs.
 """
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["pack"]
+__all__ = ["PackedLinear", "pack"]
 
 
 class PackedLinear(torch.nn.Module):
-    """What a bfloat16 torch.nn.Linear computes."""
+    """What a torch.nn.Linear computes."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 from tiny_models import make_embedder
 
 from server.config import parse_arguments
 from server.loading import computes_in, devices, load_model
+from server.packing import PackedLinear
 
 CPU = torch.device("cpu")
 
@@ -39,6 +42,14 @@ def test_weights_that_can_run_code_are_refused(pickled: Path) -> None:
 
 def test_they_are_loaded_for_who_says_so(pickled: Path) -> None:
     assert load("--model", str(pickled), "--allow-pickle").dimension == 64  # type: ignore[attr-defined]
+
+
+def test_packed_weights_give_the_vectors_of_the_model_as_it_was() -> None:
+    model: Any = load("--dtype", "float32")
+    assert any(isinstance(module, PackedLinear) for module in model.transformer.modules())
+    texts = ["What drove operating margin in 2022?", "a longer text " * 40]
+    plain = SentenceTransformer(parse_arguments([]).models[0].path, device="cpu").encode(texts)
+    assert model.forward(model.tokenizer.encode(texts)) == pytest.approx(plain, abs=1e-5)
 
 
 @pytest.mark.skipif(not computes_in(torch.bfloat16, CPU), reason="this CPU has no bfloat16")
