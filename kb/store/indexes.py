@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -27,19 +28,26 @@ KEEP_VERSIONS = timedelta(hours=1)
 
 
 def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None:
-    """Builds what is missing, adds new rows to what is there, compacts fragments and drops old versions."""
-    with _quiet():
-        for table, key in ((chunks, "chunk_id"), (pages, "page_id"), (documents, "path")):
-            if table is not None and table.count_rows():
-                _ensure(table, key, BTree())
-        for table, name in ((chunks, TEXT_INDEX), (pages, PAGE_INDEX)):
-            if table is not None and table.count_rows():
-                _ensure(table, "searched_text", text_index(), name=name)
-        if chunks is not None and chunks.count_rows() >= EXACT_ROWS and index_of(chunks, "vector") is None:
-            build_vector_index(chunks)
-        for table in (chunks, pages, documents, runs):
-            if table is not None:
-                table.optimize(cleanup_older_than=KEEP_VERSIONS)
+    """Builds what is missing, adds new rows to what is there, compacts fragments and drops old versions.
+
+    The tables side by side: it is the end of every ingest, for which nothing else is left to do meanwhile.
+    """
+    tables = ((chunks, "chunk_id", TEXT_INDEX), (pages, "page_id", PAGE_INDEX), (documents, "path", ""), (runs, "", ""))
+    with _quiet(), ThreadPoolExecutor(len(tables)) as threads:
+        for under_way in [threads.submit(_bring_table, *each) for each in tables if each[0] is not None]:
+            under_way.result()
+
+
+def _bring_table(table: Any, key: str, words: str) -> None:
+    """`key` is the column that rows are found by, `words` names the index of its full text; "" where it has none."""
+    rows = table.count_rows()
+    if rows and key:
+        _ensure(table, key, BTree())
+    if rows and words:
+        _ensure(table, "searched_text", text_index(), name=words)
+    if rows >= EXACT_ROWS and "vector" in table.schema.names and index_of(table, "vector") is None:
+        build_vector_index(table)
+    table.optimize(cleanup_older_than=KEEP_VERSIONS)
 
 
 def build_vector_index(chunks: Any) -> None:
