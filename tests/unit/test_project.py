@@ -21,6 +21,7 @@ FLOORS = [
         "config_problems",
         "html",
         "overlap",
+        "counting",
         "run",
         "schedule",
         "presence",
