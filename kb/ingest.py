@@ -13,6 +13,7 @@ from dataclasses import asdict
 from kb.chunk import recipe_of
 from kb.config import Settings
 from kb.errors import EndpointError
+from kb.indexing import IndexingAhead, indexing_ahead
 from kb.overlap import overlapped
 from kb.pipeline import EmbeddedDocument, EmbeddingEndpoint, Extractor, Stages
 from kb.plan import Decision, Known, decide, is_unchanged
@@ -113,8 +114,9 @@ class _Run:
             embedded = stack.enter_context(
                 overlapped(self._stages.embed(self._until_stop(chunked)), depth=2, tick=self._tick)
             )
+            indexing = stack.enter_context(indexing_ahead(self._store, self._clock))
             try:
-                self._commit(embedded)
+                self._commit(embedded, indexing)
             finally:
                 self._stages.stop()
 
@@ -126,7 +128,7 @@ class _Run:
                 return
             yield document
 
-    def _commit(self, windows: Iterator[list[EmbeddedDocument]]) -> None:
+    def _commit(self, windows: Iterator[list[EmbeddedDocument]], indexing: IndexingAhead) -> None:
         held: list[IngestedDocument] = []
         last = time.perf_counter()
         try:
@@ -135,6 +137,7 @@ class _Run:
                 due = time.perf_counter() - last > COMMIT_SECONDS
                 if due or sum(len(item.chunks) for item in held) >= COMMIT_CHUNKS:
                     self._write(held)
+                    indexing.wrote(sum(len(item.chunks) for item in held))
                     held, last = [], time.perf_counter()
         except EndpointError as error:
             if not self._wrote and not any(item.chunks for item in held):

@@ -11,7 +11,15 @@ from typing import Any
 
 from lancedb.index import FTS, BTree, IvfRq
 
-__all__ = ["EXACT_ROWS", "NPROBES", "bring_up_to_date", "build_vector_index", "index_of", "refine_factor"]
+__all__ = [
+    "EXACT_ROWS",
+    "NPROBES",
+    "bring_up_to_date",
+    "build_vector_index",
+    "index_of",
+    "index_words",
+    "refine_factor",
+]
 
 # Below this exact search is as fast as an index and misses nothing; measured at 384 dimensions (DESIGN, decision 6).
 EXACT_ROWS = 20_000
@@ -36,6 +44,17 @@ def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None
     with _quiet(), ThreadPoolExecutor(len(tables)) as threads:
         for under_way in [threads.submit(_bring_table, *each) for each in tables if each[0] is not None]:
             under_way.result()
+
+
+def index_words(chunks: Any, pages: Any) -> None:
+    """Full text of the rows that are there, one table after the other: others are busy while an ingest goes on."""
+    with _quiet():
+        for table, name in ((chunks, TEXT_INDEX), (pages, PAGE_INDEX)):
+            index = index_of(table, "searched_text") if table is not None else None
+            if index is not None and index.name == name:
+                table.optimize(cleanup_older_than=KEEP_VERSIONS)
+            elif index is None and table is not None and table.count_rows():
+                table.create_index("searched_text", config=text_index(), name=name)
 
 
 def _bring_table(table: Any, key: str, words: str) -> None:

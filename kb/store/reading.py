@@ -192,6 +192,13 @@ class StoreReader:
             if path.is_dir()
         }
 
+    @property
+    def chunk_count(self) -> int:
+        """Rows of the chunks table."""
+        table = self._tables.get("chunks")
+        with store_errors(self.uri):
+            return int(table.count_rows()) if table is not None else 0
+
     def statistics(self) -> Statistics:
         """Counts and sizes, for status."""
         documents = self.documents().values()
@@ -206,7 +213,7 @@ class StoreReader:
                 documents=len(documents),
                 documents_by_status=by_status,
                 pages=sum(document.page_count for document in documents),
-                chunks=chunks.count_rows() if chunks is not None else 0,
+                chunks=self.chunk_count,
                 bytes=sum(
                     int(table.stats()["total_bytes"])
                     for name in ("documents", "pages", "chunks")
