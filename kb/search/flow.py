@@ -10,7 +10,7 @@ from kb.errors import StoreError
 from kb.search.candidates import ask
 from kb.search.diversity import diversified
 from kb.search.figures import shares_of_figures
-from kb.search.fusion import Fused, PageKey, fuse, page_of
+from kb.search.fusion import Fused, PageKey, fuse
 from kb.search.hits import hit_of
 from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
 from kb.search.pairs import worth_of_pairs
@@ -90,8 +90,8 @@ def _best(
     best = best[: settings.limit]
     by_page: dict[PageKey, list[Fused]] = {}
     for item in fused:
-        by_page.setdefault(page_of(item.row), []).append(item)
-    runs = [worth_reading_on(item, by_page[page_of(item.row)]) if settings.neighbours else [item] for item in best]
+        by_page.setdefault(item.page, []).append(item)
+    runs = [worth_reading_on(item, by_page[item.page]) if settings.neighbours else [item] for item in best]
     complete(stores, list({id(item.row): item for run in runs for item in run}.values()))
     return [merged(item, run) for item, run in zip(best, runs, strict=True)]
 

@@ -30,6 +30,10 @@ class Fused:
     score: float = 0.0
     ranks: dict[str, int] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
+    page: PageKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.page = page_of(self.row)
 
 
 def fuse(
@@ -49,7 +53,10 @@ def fuse(
     fused: dict[tuple[str, str, int], Fused] = {}
     for name in ("vector", "text", "pair", "figure"):
         for rank, (candidate, share) in enumerate(share_of(lists.get(name, ()), name), start=1):
-            item = fused.setdefault(passage_of(candidate.row), Fused(candidate.row))
+            passage = passage_of(candidate.row)
+            item = fused.get(passage)
+            if item is None:
+                item = fused[passage] = Fused(candidate.row)
             if name not in item.ranks:  # the same chunk may lie in two collections
                 item.ranks[name], item.shares[name] = rank, share
     pages = {
@@ -58,12 +65,13 @@ def fuse(
     }
     by_page: dict[PageKey, list[Fused]] = {}
     for item in fused.values():
-        if (found := pages.get(page_of(item.row))) is not None:
+        if (found := pages.get(item.page)) is not None:
             item.ranks["page"], item.shares["page"] = found
-        item.score = sum(weights[name] * share for name, share in item.shares.items())
-        by_page.setdefault(page_of(item.row), []).append(item)
+        item.score = _weighted(item.shares, weights)
+        by_page.setdefault(item.page, []).append(item)
     for items in by_page.values():
-        _lift_best(items, weights)
+        if len(items) > 1:
+            _lift_best(items, weights)
     if weights.get("document"):
         _lift_by_document(by_page, weights["document"])
     return sorted(fused.values(), key=_order)
@@ -79,24 +87,32 @@ def passage_of(row: Mapping[str, Any]) -> tuple[str, str, int]:
     return row["doc_id"], row["recipe"], row["position"]
 
 
+def _weighted(shares: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    return sum([weights[name] * share for name, share in shares.items()])
+
+
 def _lift_best(items: Sequence[Fused], weights: Mapping[str, float]) -> None:
-    best = min(items, key=_order)
-    names = {name for item in items for name in item.shares}
-    best.score = sum(weights[name] * max(item.shares.get(name, 0.0) for item in items) for name in names)
+    most: dict[str, float] = {}
+    for item in items:
+        for name, share in item.shares.items():
+            most[name] = max(share, most.get(name, 0.0))
+    min(items, key=_order).score = _weighted(most, weights)
 
 
 def _lift_by_document(by_page: Mapping[PageKey, Sequence[Fused]], weight: float) -> None:
     best_of_pages: dict[str, list[float]] = {}
     for (doc_id, _, _), items in by_page.items():
-        best_of_pages.setdefault(doc_id, []).append(max(item.score for item in items))
+        best_of_pages.setdefault(doc_id, []).append(max([item.score for item in items]))
     speaking = {doc_id: sum(sorted(scores)[-SPEAKING_PAGES:]) for doc_id, scores in best_of_pages.items()}
     most = max(speaking.values(), default=0.0) or 1.0
     best = max((score for scores in best_of_pages.values() for score in scores), default=0.0)
-    ranks = {doc_id: rank for rank, doc_id in enumerate(sorted(speaking, key=lambda name: -speaking[name]), start=1)}
+    ranked = sorted(speaking, key=lambda name: -speaking[name])
+    lifts = {doc_id: (rank, weight * best * speaking[doc_id] / most) for rank, doc_id in enumerate(ranked, start=1)}
     for (doc_id, _, _), items in by_page.items():
+        rank, lift = lifts[doc_id]
         for item in items:
-            item.ranks["document"] = ranks[doc_id]
-            item.score += weight * best * speaking[doc_id] / most
+            item.ranks["document"] = rank
+            item.score += lift
 
 
 def _order(item: Fused) -> tuple[float, str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kb.search.fusion import Fused, PageKey, page_of
+from kb.search.fusion import Fused, PageKey
 
 __all__ = ["at_most_per_page", "merged", "worth_reading_on"]
 
@@ -20,7 +20,7 @@ def at_most_per_page(items: Sequence[Fused], most: int) -> list[Fused]:
     seen: dict[PageKey, int] = {}
     kept: list[Fused] = []
     for item in items:
-        count = seen[page_of(item.row)] = seen.get(page_of(item.row), 0) + 1
+        count = seen[item.page] = seen.get(item.page, 0) + 1
         if not most or count <= most:
             kept.append(item)
     return kept
@@ -31,7 +31,7 @@ def worth_reading_on(item: Fused, others: Sequence[Fused]) -> list[Fused]:
     worth = {
         other.row["position"]: other
         for other in others
-        if page_of(other.row) == page_of(item.row) and other.score >= WORTH * item.score
+        if other.page == item.page and other.score >= WORTH * item.score
     }
     run = [item]
     for step in (-1, 1):

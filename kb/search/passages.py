@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kb.search.fusion import Fused, passage_of
-from kb.store import PASSAGE, Store
+from kb.search.fusion import Fused
+from kb.store import Store
 
 __all__ = ["MovedError", "complete", "searched_texts"]
 
 SEARCHED_TEXT = "searched_text"
+SHOWN = ("chunk_id", "last_page", "page_label", "section", "text")
+# Enough to notice that a row is another now, a table written anew while it is searched: each column read costs a
+# millisecond, however few rows.
+KNOWN_BY = ("doc_id", "position")
 
 
 class MovedError(Exception):
@@ -20,8 +24,8 @@ class MovedError(Exception):
 def complete(stores: Sequence[Store], items: Sequence[Fused]) -> None:
     """Reads the passages into the rows of the items. Raises MovedError."""
     waiting = [item for item in items if "text" not in item.row]
-    for item, row in zip(waiting, _read(stores, waiting, PASSAGE), strict=True):
-        if passage_of(row) != passage_of(item.row):
+    for item, row in zip(waiting, _read(stores, waiting, (*KNOWN_BY, *SHOWN)), strict=True):
+        if any(row[name] != item.row[name] for name in KNOWN_BY):
             raise MovedError
         item.row.update(row)
 
