@@ -31,7 +31,7 @@ FLOORS = [
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
     {"report", "plan", "space", "results", "bundled", "page_view", "backup", "collection_map", "charts"},
     {"pipeline", "search", "questions"},
-    {"settle"},
+    {"settle", "indexing"},
     {"ingest", "migrate", "health", "logs", "similar", "explain", "evaluate", "drift"},
     {"preview", "trouble", "writer", "tune", "maintenance"},
     {"keeping", "measuring"},
