@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.access import Access
 from server.documentation import page, schema
 from server.embedding import detokenize, embeddings, tokenize
-from server.errors import RequestError, failed
+from server.errors import RequestError, failed, shutting_down
 from server.messages import error_response, json_response
 from server.operations import alive, info, metrics, models, ready, started
 from server.rerank import rerank, rerank_as_infinity
@@ -94,6 +95,10 @@ async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Requ
             response = await endpoint.handler(serving, request)
     except RequestError as error:
         response = error_response(error)
+    except asyncio.CancelledError:
+        if not serving.draining:
+            raise
+        response = error_response(shutting_down())  # its body never came
     except Exception as error:
         serving.log_failure(path, error)
         response = error_response(failed())

@@ -15,6 +15,7 @@ __all__ = [
     "failed",
     "model_not_found",
     "overloaded",
+    "shutting_down",
     "timed_out",
     "too_long",
     "unauthorized",
@@ -123,3 +124,8 @@ def unavailable(reason: str, retry_after: int) -> RequestError:
     return RequestError(
         503, reason, kind="service_unavailable_error", code="unavailable", headers={"Retry-After": str(retry_after)}
     )
+
+
+def shutting_down() -> RequestError:
+    """What was not finished when the time to drain was over, and what came after that began."""
+    return unavailable("The server is shutting down.", 5)

