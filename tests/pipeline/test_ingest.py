@@ -11,14 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from making import make_pdf, write_config
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
 
 from kb import KnowledgeBase
 from kb.errors import EndpointModelError
+from kb.extract import page_picture
 from kb.report import IngestReport, Outcome
 from kb.types import DocumentStatus, Progress
 
@@ -166,6 +170,24 @@ def test_bad_files_are_reported_as_what_they_are_and_stop_nothing(knowledge_base
     assert all(file.reason for file in report.files if file.outcome is Outcome.FAILED)
     assert report.exit_status == 1
     assert knowledge_base.search("owner-encrypted", k=1)[0].document.endswith("owner.pdf")
+
+
+def test_a_page_that_is_a_picture_is_named_and_seen_in_the_exit_status(
+    knowledge_base: KnowledgeBase, papers: Path, tmp_path: Path
+) -> None:
+    scanned = tmp_path / "scanned" / "half.pdf"
+    scanned.parent.mkdir()
+    canvas = Canvas(str(scanned))
+    canvas.drawString(72, 700, SAFETY)
+    canvas.showPage()
+    canvas.drawImage(ImageReader(BytesIO(page_picture(papers / "annual.pdf", 1))), 0, 0, 595, 842)
+    canvas.save()
+    for outcome in (Outcome.ADDED, Outcome.UNCHANGED):  # what cannot be found stays so
+        report = knowledge_base.ingest(scanned)
+        assert (report.count(outcome), report.exit_status) == (1, 1)
+        [file] = report.to_dict()["files"]
+        assert (Path(file["path"]).name, file["pages_without_text"]) == ("half.pdf", (2,))
+    assert knowledge_base.search("helmets", k=1)[0].page == 1
 
 
 def test_a_failed_file_is_not_tried_again_but_still_reported(knowledge_base: KnowledgeBase, papers: Path) -> None:
