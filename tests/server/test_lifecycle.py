@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import resource
 import signal
@@ -58,8 +59,8 @@ def test_the_port_is_open_before_torch_is_even_imported(tmp_path: Path) -> None:
 
 def test_the_port_is_open_within_two_seconds(tmp_path: Path) -> None:
     """The best of three, for the machine may be busy. Before the model is there, work is refused."""
-    seconds = []
-    for _ in range(3):
+    seconds = [math.inf]
+    while min(seconds) >= 2 and len(seconds) <= 3:
         started = time.monotonic()
         server = start_server(tmp_path, wait=False)
         try:
