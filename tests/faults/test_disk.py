@@ -75,7 +75,7 @@ def test_a_full_disk_keeps_what_was_committed_before(papers: Path, small_disk: P
     with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
         while True:
             ballast.write(b"x" * 4096)
-    assert "Free some space" in refused(run("ingest", papers, "--config", config))
+    assert "Free some space" in refused(run("ingest", papers / "1.pdf", "--config", config))
     done = run("search", "report 0 page 2", "--json", "--config", config)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["hits"][0]["document"].endswith("/0.pdf")
@@ -87,14 +87,14 @@ def test_a_read_only_store_is_said_and_can_be_searched(papers: Path, tmp_path: P
     assert run("ingest", papers / "0.pdf", "--config", config).returncode == 0
     set_writable(tmp_path / "kb" / "data", False)
     try:
-        line = refused(run("ingest", papers, "--config", config, as_user=ORDINARY))
+        line = refused(run("ingest", papers / "1.pdf", "--config", config, as_user=ORDINARY))
         assert "Store error" in line
         assert "Make the folder writable" in line
         assert run("search", "report 0", "--config", config, as_user=ORDINARY).returncode == 0
         assert run("status", "--config", config, as_user=ORDINARY).returncode == 0
     finally:
         set_writable(tmp_path / "kb" / "data", True)
-    assert run("ingest", papers, "--config", config).returncode == 0
+    assert run("ingest", papers / "1.pdf", "--config", config).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
@@ -102,7 +102,7 @@ def test_a_folder_where_no_store_can_be_made(papers: Path, tmp_path: Path, endpo
     config = write_config(tmp_path / "kb", endpoint)
     (tmp_path / "kb").chmod(0o555)
     try:
-        line = refused(run("ingest", papers, "--config", config, as_user=ORDINARY))
+        line = refused(run("ingest", papers / "1.pdf", "--config", config, as_user=ORDINARY))
     finally:
         (tmp_path / "kb").chmod(0o755)
     assert "Make the folder writable" in line
