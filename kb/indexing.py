@@ -15,10 +15,9 @@ __all__ = ["IndexingAhead", "indexing_ahead"]
 
 logger = logging.getLogger(__name__)
 
-# Passages not indexed yet for which it is worth while: so many, and this share of those that are, for what is new is
+# Passages not indexed yet for which it is worth while: so many, and no fewer than are indexed, for what is new is
 # merged into what is there. All of a large ingest is then merged no more than twice.
 LEAST = 4_000
-SHARE = 1.0
 
 
 class IndexingAhead:
@@ -35,7 +34,7 @@ class IndexingAhead:
     def wrote(self, chunks: int) -> None:
         """So many were committed."""
         self._fresh += chunks
-        if self._fresh >= max(LEAST, SHARE * self._indexed) and (self._under_way is None or self._under_way.done()):
+        if self._fresh >= max(LEAST, self._indexed) and (self._under_way is None or self._under_way.done()):
             self._indexed, self._fresh = self._indexed + self._fresh, 0
             self._under_way = self._threads.submit(self._index)
 

@@ -134,10 +134,10 @@ class _Run:
         try:
             for window in windows:
                 held += [ingested for item in window if (ingested := self._settler.settle(item)) is not None]
-                due = time.perf_counter() - last > COMMIT_SECONDS
-                if due or sum(len(item.chunks) for item in held) >= COMMIT_CHUNKS:
+                chunks = sum(len(item.chunks) for item in held)
+                if chunks >= COMMIT_CHUNKS or time.perf_counter() - last > COMMIT_SECONDS:
                     self._write(held)
-                    indexing.wrote(sum(len(item.chunks) for item in held))
+                    indexing.wrote(chunks)
                     held, last = [], time.perf_counter()
         except EndpointError as error:
             if not self._wrote and not any(item.chunks for item in held):

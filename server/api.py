@@ -98,7 +98,8 @@ async def _answer(serving: Serving, endpoint: Endpoint, path: str, request: Requ
     except asyncio.CancelledError:
         if not serving.draining:
             raise
-        response = error_response(shutting_down())  # its body never came
+        # The time to drain is over, and it was not in a queue: its body was on its way, or its texts were tokenised.
+        response = error_response(shutting_down())
     except Exception as error:
         serving.log_failure(path, error)
         response = error_response(failed())

@@ -65,7 +65,6 @@ class Serving:
         self.config = config
         self.metrics = Metrics()
         self.draining = False
-        self._drained = False
         self.is_loaded = False
         self._traces: Traces | None = None
         self._served: dict[str, Served] = {}
@@ -112,7 +111,6 @@ class Serving:
         deadline = time.monotonic() + self.config.drain_seconds
         while self._under_way and time.monotonic() < deadline and not hurry.is_set():
             await asyncio.sleep(0.02)
-        self._drained = True
         for working in list(self._waiting):
             if not working.done():
                 working.set_exception(shutting_down())
@@ -179,8 +177,6 @@ class Serving:
 
     async def embed(self, served: Served, ids: Sequence[Sequence[int]], request: Request) -> NDArray[np.float32]:
         """What the model makes of token ids, in their order. Raises RequestError where they cannot be queued."""
-        if self._drained:  # it was let in before, and its texts took so long to be tokenised
-            raise shutting_down()
         tokens = sum(map(len, ids))
         self.metrics.request_tokens.observe(tokens)
         if tokens > self.config.max_queued_tokens:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kb.store import Candidate
 
-__all__ = ["Fused", "PageKey", "fuse", "page_of", "passage_of"]
+__all__ = ["Fused", "PageKey", "fuse"]
 
 # A page is a larger unit than a chunk: (content, recipe, page number).
 PageKey = tuple[str, str, int]

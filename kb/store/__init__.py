@@ -5,11 +5,10 @@ from kb.store.dates import parse_date
 from kb.store.filters import Filter, parse_pages
 from kb.store.reading import Run, Statistics
 from kb.store.schemas import IngestedDocument
-from kb.store.searching import PASSAGE, PLACE, Candidate
+from kb.store.searching import PLACE, Candidate
 from kb.store.store import Store
 
 __all__ = [
-    "PASSAGE",
     "PLACE",
     "Candidate",
     "Condition",

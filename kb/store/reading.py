@@ -225,7 +225,7 @@ class StoreReader:
 
     # --- searching -----------------------------------------------------------------------------------------------
 
-    def details(self, row_ids: Sequence[int], columns: Sequence[str] = PASSAGE) -> dict[int, dict[str, Any]]:
+    def details(self, row_ids: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
         """Columns of chunks by the row ids of candidates; those that an ingest has moved since are left out."""
         table = self._tables.get("chunks")
         if table is None or not row_ids:
