@@ -18,7 +18,7 @@ from kb.types import Chunk, ExtractedDocument, Page
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Chunker", "TokenCounter", "recipe_of"]
+__all__ = ["Chunker", "TokenCounter", "chunk_id_of", "recipe_of"]
 
 # Raise it when the same settings would give other chunks than before: every document is then done anew.
 PIPELINE_VERSION = 2
@@ -76,10 +76,9 @@ class Chunker:
         chunks: list[Chunk] = []
         for passage in self._passages(document, title):
             position = len(chunks)
-            identity = hashlib.sha256(f"{doc_id}:{recipe}:{position}".encode()).hexdigest()[:32]
             chunks.append(
                 Chunk(
-                    chunk_id=identity,
+                    chunk_id=chunk_id_of(doc_id, recipe, position),
                     doc_id=doc_id,
                     position=position,
                     text=passage.text,
@@ -210,6 +209,11 @@ def _sections_as_marked(page: Page) -> Iterator[tuple[tuple[str, ...], str]]:
     for (start, path), end in zip(starts, ends, strict=True):
         if page.text[start:end].strip():
             yield path, page.text[start:end]
+
+
+def chunk_id_of(doc_id: str, recipe: str, position: int) -> str:
+    """What a chunk is known by: its document's content, how that was cut, and its place in it."""
+    return hashlib.sha256(f"{doc_id}:{recipe}:{position}".encode()).hexdigest()[:32]
 
 
 def recipe_of(

@@ -14,7 +14,7 @@ from kb.search.fusion import Fused, PageKey, fuse
 from kb.search.hits import hit_of
 from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
 from kb.search.pairs import worth_of_pairs
-from kb.search.passages import MovedError, complete, searched_texts
+from kb.search.passages import MovedError, complete
 from kb.search.question import checked, content_words
 from kb.store import Candidate, Filter, Store
 from kb.types import Document, Hit, Vector
@@ -112,7 +112,8 @@ def _fused(
     if not lists.get("text") or not (settings.pair_weight or settings.figure_weight):
         return fused
     looked_at = fused[:LOOKED_AT]
-    texts = searched_texts(stores, looked_at)
+    complete(stores, looked_at)
+    texts = [str(item.row["searched_text"]) for item in looked_at]
     for name, scores in (
         ("pair", worth_of_pairs(content_words(question), texts)),
         ("figure", shares_of_figures(question, texts)),

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -13,26 +14,40 @@ from lancedb.index import FTS, BTree, IvfRq
 
 __all__ = [
     "EXACT_ROWS",
-    "NPROBES",
+    "Effort",
     "bring_up_to_date",
     "build_vector_index",
     "index_of",
     "index_words",
-    "refine_factor",
 ]
 
 # Below this exact search is as fast as an index and misses nothing; measured at 384 dimensions (DESIGN, decision 6).
 EXACT_ROWS = 20_000
-# With IVF_RQ at 200,000 x 384: 99 % of the true top 10 in 7 ms.
-NPROBES = 20
-# Rows whose distance is computed exactly: so many at least. Reading more of them takes longer than finding them.
-LEAST_REFINED = 100
+# Bits for each dimension of a vector in the index. With 4 twenty exact comparisons find what takes a hundred with 1,
+# which cost more than all the rest of a search; the index is as large as a seventh of the vectors, not a twentieth.
+BITS = 4
 # The name tells how the words were taken, so that an index of an earlier version is built anew.
 TEXT_INDEX = "every_word"
 PAGE_INDEX = "every_word_and_names"
 
 # Old versions stay readable for running searches; then their space is given back.
 KEEP_VERSIONS = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How widely an index is searched: partitions looked into, and rows at least that are compared exactly."""
+
+    nprobes: int = 20
+    compared: int = 20
+
+    def on(self, query: Any, limit: int) -> Any:
+        """The query, searching so widely for `limit` rows."""
+        return query.nprobes(self.nprobes).refine_factor(self.factor(limit))
+
+    def factor(self, limit: int) -> int:
+        """How many times `limit` rows are compared exactly."""
+        return max(1, -(-self.compared // limit))
 
 
 def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None:
@@ -72,7 +87,7 @@ def _bring_table(table: Any, key: str, words: str) -> None:
 def build_vector_index(chunks: Any) -> None:
     """Builds the index over the vectors, in place of one that is there."""
     with _quiet():
-        chunks.create_index("vector", config=IvfRq(distance_type="cosine"), replace=True)
+        chunks.create_index("vector", config=IvfRq(distance_type="cosine", num_bits=BITS), replace=True)
 
 
 def text_index() -> FTS:
@@ -82,11 +97,6 @@ def text_index() -> FTS:
     questions: nDCG@10 0.868; without LanceDB's English stop words 0.861. 200,000 chunks are searched as fast).
     """
     return FTS(base_tokenizer="icu", language="English", stem=True, remove_stop_words=False, ascii_folding=True)
-
-
-def refine_factor(limit: int) -> int:
-    """How many times the rows asked for are compared exactly."""
-    return max(1, -(-LEAST_REFINED // limit))
 
 
 def index_of(table: Any, column: str) -> Any | None:

@@ -16,9 +16,11 @@ from kb.config import StorageSettings
 from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import Filter, quoted_list
+from kb.store.indexes import Effort
+from kb.store.places import PlacesByTable, filled
 from kb.store.recall import index_state
 from kb.store.schemas import SPACE_KEY, document_from_row
-from kb.store.searching import PAGE_PLACE, PASSAGE, Candidate, matching, nearest, taken
+from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, matching, nearest, taken
 from kb.store.tables import Tables
 from kb.types import Document, Vector
 
@@ -71,7 +73,8 @@ class StoreReader:
         self._lock = threading.RLock()
         self._tables = Tables(self.uri)
         self._documents: tuple[int, _Documents] | None = None
-        self._probes: tuple[int, int] | None = None  # version of the documents table, partitions
+        self._places = PlacesByTable(self.uri)
+        self._effort: tuple[int, Effort] | None = None  # with the version of the documents table
         self._with_words: dict[str, int] = {}  # tables by name that have a full-text index, and their version
 
     @property
@@ -231,30 +234,34 @@ class StoreReader:
         if table is None or not row_ids:
             return {}
         with store_errors(self.uri):
-            return taken(table, row_ids, columns)
+            rows = filled(
+                self._places.of("chunks", table), columns, lambda read: taken(table, row_ids, read), lambda found: found
+            )
+        return {row.pop(ROW_ID): row for row in rows}
 
     def nearest(
         self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
     ) -> list[Candidate]:
         """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
-        nprobes = self._nprobes()
+        effort = self._effort_of_searches()
         return self._found(
             "chunks",
+            columns,
             where,
-            lambda table, condition: nearest(
-                table, vector, columns=columns, limit=limit, nprobes=nprobes, condition=condition
+            lambda table, read, condition: nearest(
+                table, vector, columns=read, limit=limit, effort=effort, condition=condition
             ),
         )
 
-    def _nprobes(self) -> int:
-        """As many partitions as were found to be enough; looked up again only when an ingest has ended since."""
+    def _effort_of_searches(self) -> Effort:
+        """What was found to be enough; looked up again only when an ingest has ended since."""
         documents = self._tables.get("documents")
         with self._lock, store_errors(self.uri):
             version = documents.version if documents is not None else 0
-            if self._probes is None or self._probes[0] != version:
+            if self._effort is None or self._effort[0] != version:
                 state = index_state(self._tables)
-                self._probes = (version, state.nprobes if state is not None else indexes.NPROBES)
-            return self._probes[1]
+                self._effort = (version, state.effort if state is not None else Effort())
+            return self._effort[1]
 
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vector]:
         """Vectors of chunks by id: float32, shape (dimension,)."""
@@ -279,12 +286,12 @@ class StoreReader:
     def _matching(
         self, name: str, query: str, columns: Sequence[str], limit: int, where: Filter | None
     ) -> list[Candidate]:
-        def search(table: Any, condition: str | None) -> list[Candidate]:
+        def search(table: Any, read: Sequence[str], condition: str | None) -> list[Candidate]:
             if not self._has_words(name, table):  # killed before the first ingest's end
                 return []
-            return matching(table, query, columns=columns, limit=limit, condition=condition)
+            return matching(table, query, columns=read, limit=limit, condition=condition)
 
-        return self._found(name, where, search)
+        return self._found(name, columns, where, search)
 
     def _has_words(self, name: str, table: Any) -> bool:
         """Whether full text is indexed; looked up again only when the table has changed."""
@@ -294,14 +301,23 @@ class StoreReader:
         return bool(self._with_words.get(name) == version)
 
     def _found(
-        self, name: str, where: Filter | None, search: Callable[[Any, str | None], list[Candidate]]
+        self,
+        name: str,
+        columns: Sequence[str],
+        where: Filter | None,
+        search: Callable[[Any, Sequence[str], str | None], list[Candidate]],
     ) -> list[Candidate]:
-        """Candidates of committed documents only."""
+        """Candidates of committed documents only, with these columns, those read that are not in memory."""
         table = self._tables.get(name)
         if table is None:
             return []
         condition = where.condition(self.documents().values()) if where else None
         committed = self.contents()
         with store_errors(self.uri):
-            found = search(table, condition)
+            found = filled(
+                self._places.of(name, table),
+                columns,
+                lambda read: search(table, read, condition),
+                lambda found: [candidate.row for candidate in found],
+            )
         return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kb.store import indexes
+from kb.store.indexes import Effort
 from kb.store.tables import Tables, upsert
 from kb.types import Vector
 
@@ -20,20 +21,28 @@ INDEX_KEY = "vector_index"
 
 SAMPLED = 30  # queries; at 1,000,000 rows an exact one takes 1.5 s
 NEIGHBOURS = 10
-LEAST_RECALL = 0.95
-# Partitions looked into, more only where fewer find too little.
-NPROBES = (indexes.NPROBES, 2 * indexes.NPROBES, 4 * indexes.NPROBES, 8 * indexes.NPROBES)
+LEAST_RECALL = 0.98
+# Tried in this order, the first that finds enough is kept. An index of an earlier version, of 1 bit, needs a hundred.
+EFFORTS = (Effort(), Effort(20, 100), Effort(40, 100), Effort(80, 100), Effort(160, 100))
 # It is measured again once the table has grown or shrunk by this share.
 CHANGED = 0.1
+
+Truth = list[tuple[Vector, set[str]]]  # queries, each with the ids of the chunks that are nearest
 
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """What was measured last: the share of the true ten nearest found in so many partitions, at how many rows."""
+    """What was measured last: the share of the true ten nearest found with so much effort, at how many rows."""
 
     recall: float
     rows: int
-    nprobes: int = indexes.NPROBES
+    nprobes: int = 20
+    compared: int = 100  # by the versions that did not write it down
+
+    @property
+    def effort(self) -> Effort:
+        """How widely searches look."""
+        return Effort(self.nprobes, self.compared)
 
 
 def index_state(tables: Tables) -> IndexState | None:
@@ -53,42 +62,41 @@ def keep_recall(tables: Tables) -> None:
     rows, known = chunks.count_rows(), index_state(tables)
     if known is not None and abs(rows - known.rows) < CHANGED * known.rows:
         return
-    state = _measured(chunks, rows)
-    if state.nprobes > indexes.NPROBES and known is not None:  # it was built for other rows than there are now
+    truth = nearest_of_a_sample(chunks)
+    state = _measured(chunks, truth)
+    if state.effort != EFFORTS[0] and known is not None:  # it was built for other rows than there are now
         indexes.build_vector_index(chunks)
-        state = _measured(chunks, rows)
+        state = _measured(chunks, truth)
     row = {"key": INDEX_KEY, "value": json.dumps(asdict(state))}
     upsert(tables.ensure("state", STATE), "key", pa.Table.from_pylist([row], schema=STATE))
 
 
-def _measured(chunks: Any, rows: int) -> IndexState:
-    """The fewest partitions that find enough, or the most that are ever looked into."""
-    for nprobes in NPROBES:
-        recall = measured_recall(chunks, nprobes=nprobes)
-        if recall >= LEAST_RECALL:
-            break
-    return IndexState(round(recall, 4), rows, nprobes)
-
-
-def measured_recall(chunks: Any, *, nprobes: int = indexes.NPROBES, sampled: int = SAMPLED) -> float:
-    """recall@10 against exact search. The queries lie between two stored vectors each, as those of people do."""
+def nearest_of_a_sample(chunks: Any, sampled: int = SAMPLED) -> Truth:
+    """Queries that lie between two stored vectors each, as those of people do, and what an exact search finds."""
     rows = chunks.count_rows()
     offsets = [index * rows // (2 * sampled) for index in range(2 * sampled)]
     taken = chunks.take_offsets(offsets).select(["vector"]).to_arrow()["vector"].combine_chunks()
     vectors = np.asarray(taken.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(len(taken), -1)
-    queries = vectors[::2] + 0.5 * vectors[1::2]
-    shares = []
-    for query in queries:
-        exact = _nearest(chunks, query, nprobes=None)
-        shares.append(len(exact & _nearest(chunks, query, nprobes=nprobes)) / max(1, len(exact)))
+    return [(query, _nearest(chunks, query, None)) for query in vectors[::2] + 0.5 * vectors[1::2]]
+
+
+def measured_recall(chunks: Any, truth: Truth, effort: Effort) -> float:
+    """recall@10 against exact search."""
+    shares = [len(exact & _nearest(chunks, query, effort)) / max(1, len(exact)) for query, exact in truth]
     return float(np.mean(shares))
 
 
-def _nearest(chunks: Any, vector: Vector, *, nprobes: int | None) -> set[str]:
-    """Ids of the ten nearest; without the index where no partitions are named."""
+def _measured(chunks: Any, truth: Truth) -> IndexState:
+    """The least effort that finds enough, or the most that is ever made."""
+    for effort in EFFORTS:
+        recall = measured_recall(chunks, truth, effort)
+        if recall >= LEAST_RECALL:
+            break
+    return IndexState(round(recall, 4), chunks.count_rows(), effort.nprobes, effort.compared)
+
+
+def _nearest(chunks: Any, vector: Vector, effort: Effort | None) -> set[str]:
+    """Ids of the ten nearest; without the index where no effort is made."""
     query = chunks.search(vector, vector_column_name="vector").distance_type("cosine").select(["chunk_id", "_distance"])
-    if nprobes is None:
-        query = query.bypass_vector_index()
-    else:
-        query = query.nprobes(nprobes).refine_factor(indexes.refine_factor(NEIGHBOURS))
+    query = effort.on(query, NEIGHBOURS) if effort is not None else query.bypass_vector_index()
     return set(query.limit(NEIGHBOURS).to_arrow()["chunk_id"].to_pylist())

@@ -12,10 +12,10 @@ from typing import Any
 
 from lancedb.query import MatchQuery
 
-from kb.store import indexes
+from kb.store.indexes import Effort
 from kb.types import Vector
 
-__all__ = ["PASSAGE", "PLACE", "Candidate", "matching", "nearest", "taken"]
+__all__ = ["PASSAGE", "PLACE", "ROW_ID", "Candidate", "matching", "nearest", "taken"]
 
 ROW_ID = "_rowid"
 PAGE_PLACE = ("doc_id", "recipe", "page")
@@ -32,12 +32,11 @@ class Candidate:
 
 
 def nearest(
-    table: Any, vector: Vector, *, columns: Sequence[str], limit: int, nprobes: int, condition: str | None
+    table: Any, vector: Vector, *, columns: Sequence[str], limit: int, effort: Effort, condition: str | None
 ) -> list[Candidate]:
     """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
     query = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    query = query.nprobes(nprobes).refine_factor(indexes.refine_factor(limit))
-    rows = _rows(query.select([*columns, "_distance"]), limit, condition)
+    rows = _rows(effort.on(query, limit).select([*columns, "_distance"]), limit, condition)
     return [Candidate(row, 1.0 - float(row.pop("_distance"))) for row in rows]
 
 
@@ -51,10 +50,11 @@ def matching(table: Any, query: str, *, columns: Sequence[str], limit: int, cond
     return [Candidate(row, float(row.pop("_score"))) for row in rows]
 
 
-def taken(table: Any, row_ids: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """Rows by their ids, without those that are not there any more."""
-    rows = table.take_row_ids(list(row_ids)).select(list(columns)).with_row_id().to_arrow().to_pylist()
-    return {row.pop(ROW_ID): row for row in rows}
+def taken(table: Any, row_ids: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows by their ids, without those that are not there any more; each says which it is."""
+    query = table.take_row_ids(list(row_ids)).select(list(columns)).with_row_id()
+    rows: list[dict[str, Any]] = query.to_arrow().to_pylist()
+    return rows
 
 
 def _rows(query: Any, limit: int, condition: str | None) -> list[dict[str, Any]]:

@@ -25,10 +25,11 @@ from places import SAMPLES
 
 from kb import KnowledgeBase
 from kb.bundled import bundled_server
+from kb.chunk import chunk_id_of
 from kb.config import SearchSettings
 from kb.search import search
 from kb.store import IngestedDocument, Store
-from kb.store.recall import measured_recall
+from kb.store.recall import measured_recall, nearest_of_a_sample
 from kb.types import Chunk, Document, DocumentStatus, Page, Vector
 
 PER_PAGE, PAGES = 4, 250
@@ -50,7 +51,7 @@ def documents(rows: int, real: Vector, words: list[str], random: np.random.Gener
         texts = [" ".join(words[index] for index in row) for row in drawn]
         doc_id = f"{number:064x}"
         chunks = tuple(
-            Chunk(f"{doc_id[-12:]}{index:020d}", doc_id, index, text, page, page, str(page), ("Section",))
+            Chunk(chunk_id_of(doc_id, "bench", index), doc_id, index, text, page, page, str(page), ("Section",))
             for index, text in enumerate(texts)
             for page in [index // PER_PAGE + 1]
         )
@@ -130,7 +131,8 @@ def main(sizes: list[int]) -> None:
                     "hybrid without the embedding, ms": milliseconds(hybrid),
                     "a whole kb.search(), ms": milliseconds(whole),
                 }
-                recall = measured_recall(store._tables.get("chunks"), sampled=50)
+                chunks = store._tables.get("chunks")
+                recall = measured_recall(chunks, nearest_of_a_sample(chunks, 50), store._effort_of_searches())
             print(f"{rows:,} chunks x {real.shape[1]}: recall@10 {recall:.3f}, indexes built in {seconds:.0f} s")
             for label, value in measured.items():
                 ratio = value / first.setdefault(label, value)

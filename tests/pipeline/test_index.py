@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,8 @@ def test_it_is_measured_again_only_when_much_has_changed(store: Store, monkeypat
     measured: list[float] = []
     real = recall.measured_recall
 
-    def counting(chunks: object, **options: int) -> float:
-        measured.append(real(chunks, **options))
+    def counting(chunks: object, truth: recall.Truth, effort: indexes.Effort) -> float:
+        measured.append(real(chunks, truth, effort))
         return measured[-1]
 
     monkeypatch.setattr(recall, "measured_recall", counting)
@@ -80,12 +81,12 @@ def test_an_index_that_finds_too_little_is_built_anew_and_searched_more_widely(
         built.append(1)
         real(chunks)
 
-    monkeypatch.setattr(recall, "measured_recall", lambda chunks, nprobes: 0.99 if nprobes == 80 else 0.4)
+    monkeypatch.setattr(recall, "measured_recall", lambda _, __, effort: 0.99 if effort.nprobes == 80 else 0.4)
     monkeypatch.setattr(indexes, "build_vector_index", building)
     write(store, document("much more", 900, 3))
     assert built == [1]
     assert store.statistics().vector_recall == 0.99
-    assert store._nprobes() == 80
+    assert store._effort_of_searches() == indexes.Effort(80, 100)
     assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 10
 
 
@@ -114,6 +115,14 @@ def test_pages_of_an_earlier_version_are_found_by_their_files_name(store: Store)
     assert [index.name for index in pages.list_indices() if index.columns == ["searched_text"]] == [indexes.PAGE_INDEX]
 
 
-@pytest.mark.parametrize(("asked", "factor"), [(1, 100), (10, 10), (100, 1), (1_000, 1)])
-def test_a_hundred_rows_at_least_are_compared_exactly(asked: int, factor: int) -> None:
-    assert indexes.refine_factor(asked) == factor
+def test_an_index_of_an_earlier_version_is_searched_as_it_was_until_it_is_measured(store: Store) -> None:
+    write(store, document("large", 1500, 1))
+    state = store._tables.get("state")
+    assert state is not None
+    state.update(values={"value": json.dumps({"recall": 0.99, "rows": 1500, "nprobes": 20})})
+    assert Store(StorageSettings(uri=str(Path(store.uri).parent)))._effort_of_searches() == indexes.Effort(20, 100)
+
+
+@pytest.mark.parametrize(("asked", "factor"), [(1, 20), (10, 2), (20, 1), (1_000, 1)])
+def test_twenty_rows_at_least_are_compared_exactly(asked: int, factor: int) -> None:
+    assert indexes.Effort().factor(asked) == factor

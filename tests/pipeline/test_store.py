@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kb.chunk import chunk_id_of
 from kb.config import StorageSettings
 from kb.errors import StoreError
 from kb.store import Filter, IngestedDocument, Store
@@ -51,7 +52,9 @@ def ingested(path: str, texts: list[str], *, doc_id: str = "", title: str = "", 
         ingested_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
     chunks = tuple(
-        Chunk(f"{identity[:24]}{index}", identity, index, text, index + 1, index + 1, str(index + 1), ("Part",))
+        Chunk(
+            chunk_id_of(identity, "r1", index), identity, index, text, index + 1, index + 1, str(index + 1), ("Part",)
+        )
         for index, text in enumerate(texts)
     )
     pages = tuple(Page(index + 1, str(index + 1), text) for index, text in enumerate(texts))
