@@ -19,6 +19,7 @@ MOST_HEAD_BYTES = 65_536
 # Java's HttpClient asks for HTTP/2 by this header with every request, the parser then takes no body, and the answer
 # would be that there is none. A server may pass over the offer, so it is made a header that means nothing.
 UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
+END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 class Protocol(HttpToolsProtocol):
@@ -29,6 +30,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._in_head = True
         self._head_bytes = 0
+        self._begun = b""  # a header whose line has not come to its end
         self._head_is_late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -46,15 +48,18 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_head:
-            end = data.find(b"\r\n\r\n")
-            size = len(data) if end < 0 else end
-            self._head_bytes += size
+            before, data = len(self._begun), self._begun + data
+            end = END_OF_HEAD.search(data)
+            size = end.start() if end else len(data)
+            self._head_bytes += size - before
             if self._head_bytes > MOST_HEAD_BYTES:
                 message = f"The head of a request is at most {MOST_HEAD_BYTES} bytes."
                 self._refuse(RequestError(431, message), "Request Header Fields Too Large")
                 return
             if UPGRADE.search(data, 0, size):
                 data = UPGRADE.sub(b"\nx-upgrade:", data[:size]) + data[size:]
+            last_line = data.rfind(b"\n") if end is None else -1
+            data, self._begun = (data[:last_line], data[last_line:]) if last_line >= 0 else (data, b"")
         super().data_received(data)
         if self._in_head and self._head_bytes and self._head_is_late is None:
             self._await_head()
