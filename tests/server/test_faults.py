@@ -12,8 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from server_running import RunningServer, start_server
+from server_running import MODEL, RunningServer, start_server
 from tiny_models import make_embedder, packaged_model
+
+from server.loading import CANARIES
+
+UNKNOWN = "🦄"
 
 # A module at the end of the model, as a model's author could have written it.
 TRAP = """
@@ -49,6 +53,16 @@ def trapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer.from_file(str(Path(packaged_model()) / "tokenizer.json"))
     words = {word: tokenizer.token_to_id(word) for word in ("poison", "memory", "hang")}
     (model / "trap.py").write_text(TRAP.format(**words))
+    # What the vocabulary lacks has no token, not even "unknown": its tokenizer fails on it. What every model is asked
+    # before it is ready it has to know.
+    described = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = described["model"]["vocab"]
+    for number, letter in enumerate(sorted(set("".join(CANARIES)) - set(vocabulary))):
+        vocabulary[letter] = vocabulary.pop(f"[unused{number}]")
+    described["model"]["unk_token"] = "[NONE]"
+    (model / "tokenizer.json").write_text(json.dumps(described))
+    configured = json.loads((model / "tokenizer_config.json").read_text()) | {"unk_token": None}
+    (model / "tokenizer_config.json").write_text(json.dumps(configured | {"tokenizer_class": "TokenizersBackend"}))
     modules = json.loads((model / "modules.json").read_text())
     modules.append({"idx": len(modules), "name": str(len(modules)), "path": "", "type": "trap.Trap"})
     (model / "modules.json").write_text(json.dumps(modules))
@@ -80,6 +94,20 @@ def test_a_text_that_fails_is_a_500_and_nobody_elses(server: RunningServer) -> N
     assert (error["type"], answers[0].headers["x-should-retry"]) == ("server_error", "false")
     assert "poison" not in answers[0].text
     assert "Traceback" not in answers[0].text
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/tokenize"])
+def test_a_text_that_cannot_be_tokenised_is_a_500_and_nobody_elses(server: RunningServer, path: str) -> None:
+    def ask(number: int) -> httpx.Response:
+        texts = [f"text {number}", UNKNOWN if number % 20 == 0 else "fine"]
+        return server.client.post(path, json={"model": MODEL, "input": texts, "texts": texts})
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(ask, range(200)))
+    assert [answer.status_code for answer in answers] == [500 if n % 20 == 0 else 200 for n in range(200)]
+    assert set(answers[0].json()["error"]) == {"message", "type", "param", "code"}
+    assert UNKNOWN not in answers[0].text
+    assert server.client.get("/readyz").status_code == 200
 
 
 def test_memory_that_runs_out_costs_nobody_an_answer(server: RunningServer) -> None:
