@@ -90,9 +90,8 @@ class PlacesByTable:
         self._seen: dict[str, tuple[int, float]] = {}  # the version that the last search saw, and since when
         self._reading: set[str] = set()
 
-    def of(self, name: str, table: Any) -> Places | None:
-        """The places of the table as it is now, None while they are not known."""
-        version = table.version
+    def of(self, name: str, table: Any, version: int) -> Places | None:
+        """The places of the table as it is now, at this version; None while they are not known."""
         with self._lock:
             held_of, held = self._held.get(name, (-1, None))
             if held_of == version:

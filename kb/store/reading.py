@@ -74,7 +74,7 @@ class StoreReader:
         self._tables = Tables(self.uri)
         self._documents: tuple[int, _Documents] | None = None
         self._places = PlacesByTable(self.uri)
-        self._effort: tuple[int, Effort] | None = None  # with the version of the documents table
+        self._effort: tuple[int, Effort] | None = None  # with the version of the table it is kept in
         self._with_words: dict[str, int] = {}  # tables by name that have a full-text index, and their version
 
     @property
@@ -234,9 +234,8 @@ class StoreReader:
         if table is None or not row_ids:
             return {}
         with store_errors(self.uri):
-            rows = filled(
-                self._places.of("chunks", table), columns, lambda read: taken(table, row_ids, read), lambda found: found
-            )
+            places = self._places.of("chunks", table, table.version)
+            rows = filled(places, columns, lambda read: taken(table, row_ids, read), lambda found: found)
         return {row.pop(ROW_ID): row for row in rows}
 
     def nearest(
@@ -254,10 +253,10 @@ class StoreReader:
         )
 
     def _effort_of_searches(self) -> Effort:
-        """What was found to be enough; looked up again only when an ingest has ended since."""
-        documents = self._tables.get("documents")
+        """What was found to be enough; looked up again only when it was measured since."""
+        table = self._tables.get("state")
         with self._lock, store_errors(self.uri):
-            version = documents.version if documents is not None else 0
+            version = table.version if table is not None else 0
             if self._effort is None or self._effort[0] != version:
                 state = index_state(self._tables)
                 self._effort = (version, state.effort if state is not None else Effort())
@@ -286,16 +285,16 @@ class StoreReader:
     def _matching(
         self, name: str, query: str, columns: Sequence[str], limit: int, where: Filter | None
     ) -> list[Candidate]:
-        def search(table: Any, read: Sequence[str], condition: str | None) -> list[Candidate]:
-            if not self._has_words(name, table):  # killed before the first ingest's end
-                return []
-            return matching(table, query, columns=read, limit=limit, condition=condition)
+        return self._found(
+            name,
+            columns,
+            where,
+            lambda table, read, condition: matching(table, query, columns=read, limit=limit, condition=condition),
+            of_words=True,
+        )
 
-        return self._found(name, columns, where, search)
-
-    def _has_words(self, name: str, table: Any) -> bool:
+    def _has_words(self, name: str, table: Any, version: int) -> bool:
         """Whether full text is indexed; looked up again only when the table has changed."""
-        version = table.version
         if self._with_words.get(name) != version and indexes.index_of(table, "searched_text") is not None:
             self._with_words[name] = version
         return bool(self._with_words.get(name) == version)
@@ -306,6 +305,8 @@ class StoreReader:
         columns: Sequence[str],
         where: Filter | None,
         search: Callable[[Any, Sequence[str], str | None], list[Candidate]],
+        *,
+        of_words: bool = False,
     ) -> list[Candidate]:
         """Candidates of committed documents only, with these columns, those read that are not in memory."""
         table = self._tables.get(name)
@@ -314,8 +315,11 @@ class StoreReader:
         condition = where.condition(self.documents().values()) if where else None
         committed = self.contents()
         with store_errors(self.uri):
+            version = table.version
+            if of_words and not self._has_words(name, table, version):  # killed before the first ingest's end
+                return []
             found = filled(
-                self._places.of(name, table),
+                self._places.of(name, table, version),
                 columns,
                 lambda read: search(table, read, condition),
                 lambda found: [candidate.row for candidate in found],

@@ -38,8 +38,10 @@ def asked(store: Store, question: str = "margins of one") -> list[Hit]:
 
 def in_memory(store: Store, name: str = "chunks") -> places.Places | None:
     """The places as soon as they are read; None where that does not come about within a second."""
+    table = store._tables.get(name)
+    assert table is not None
     for _ in range(100):
-        if (held := store._places.of(name, store._tables.get(name))) is not None:
+        if (held := store._places.of(name, table, table.version)) is not None:
             return held
         time.sleep(0.01)
     return None
