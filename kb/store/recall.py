@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,10 @@ def index_state(tables: Tables) -> IndexState | None:
     if table is None:
         return None
     rows = table.search().where(f"key = '{INDEX_KEY}'").limit(1).to_list()
-    return IndexState(**json.loads(rows[0]["value"])) if rows else None
+    if not rows:
+        return None
+    known = json.loads(rows[0]["value"])  # what a later version keeps beside it is left alone
+    return IndexState(**{field.name: known[field.name] for field in fields(IndexState) if field.name in known})
 
 
 def keep_recall(tables: Tables) -> None:

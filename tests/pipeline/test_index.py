@@ -40,6 +40,10 @@ def write(store: Store, *documents: IngestedDocument) -> None:
         store.bring_up_to_date()
 
 
+def opened_anew(store: Store) -> Store:
+    return Store(StorageSettings(uri=str(Path(store.uri).parent)))
+
+
 def test_a_small_collection_is_searched_exactly(store: Store) -> None:
     write(store, document("small", 50, 1))
     assert (store.statistics().vector_index, store.statistics().vector_recall) == ("exact", None)
@@ -120,7 +124,16 @@ def test_an_index_of_an_earlier_version_is_searched_as_it_was_until_it_is_measur
     state = store._tables.get("state")
     assert state is not None
     state.update(values={"value": json.dumps({"recall": 0.99, "rows": 1500, "nprobes": 20})})
-    assert Store(StorageSettings(uri=str(Path(store.uri).parent)))._effort_of_searches() == indexes.Effort(20, 100)
+    assert opened_anew(store)._effort_of_searches() == indexes.Effort(20, 100)
+
+
+def test_what_a_later_version_keeps_beside_it_does_no_harm(store: Store) -> None:
+    write(store, document("large", 1500, 1))
+    state = store._tables.get("state")
+    assert state is not None
+    state.update(values={"value": json.dumps({"recall": 0.99, "rows": 1500, "nprobes": 40, "colour": "red"})})
+    assert opened_anew(store)._effort_of_searches() == indexes.Effort(40, 100)
+    assert opened_anew(store).statistics().vector_recall == 0.99
 
 
 @pytest.mark.parametrize(("asked", "factor"), [(1, 20), (10, 2), (20, 1), (1_000, 1)])
