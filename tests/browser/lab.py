@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -25,13 +24,12 @@ RUN_MS = 60_000
 
 
 @contextmanager
-def serving(folder: Path, program: str, *options: str, theme: str = "JupyterLab Light") -> Iterator[str]:
+def serving(folder: Path, program: str, *options: str) -> Iterator[str]:
     """The base URL of `jupyter lab` or `voila` with this folder as its home and as the place of its settings."""
     log = folder / f"{program}.log"
     settings = folder / "jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')  # its question hides a corner
-    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     home = {"HOME": str(folder), "JUPYTER_CONFIG_DIR": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython")}
     environment = os.environ | home | {"PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
     with log.open("wb") as output:
@@ -83,10 +81,8 @@ def install_notebooks(folder: Path, config: Path) -> None:
 class Notebook:
     """A notebook open in JupyterLab, all cells run."""
 
-    def __init__(
-        self, browser: Browser, url: str, name: str, *, pictures: Path, theme: str = "light", height: int = 900
-    ) -> None:
-        self.name, self._pictures, self._theme = name, pictures, theme
+    def __init__(self, browser: Browser, url: str, name: str, *, pictures: Path, height: int = 900) -> None:
+        self.name, self._pictures, self._theme = name, pictures, "Light"
         self.page: Page = browser.new_page(viewport={"width": 1000, "height": height})
         self.page.goto(f"{url}/lab/tree/notebooks/{name}.ipynb?reset")
         self.page.wait_for_selector(".jp-Notebook", timeout=RUN_MS)
@@ -104,6 +100,13 @@ class Notebook:
                 continue
         self.page.wait_for_selector(until, timeout=RUN_MS)
 
+    def put_on(self, theme: str) -> None:
+        """One of JupyterLab's own themes, "Light" or "Dark"; the program has to be exposed in the browser."""
+        name = f"JupyterLab {theme}"
+        self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+        self.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=name)
+        self._theme = theme
+
     @property
     def panel(self) -> Locator:
         return self.page.locator(".pdfkb-panel").first
@@ -113,7 +116,7 @@ class Notebook:
 
     def picture(self, name: str) -> Path:
         """A screenshot of the window, kept as an artefact."""
-        file = self._pictures / f"{self.name}-{name}-{self._theme}.png"
+        file = self._pictures / f"{self.name}-{name}-{self._theme.lower()}.png"
         self.panel.evaluate("panel => panel.scrollIntoView()")
         self.page.screenshot(path=file)
         return file
