@@ -27,7 +27,10 @@ EFFORTS = (Effort(), Effort(20, 100), Effort(40, 100), Effort(80, 100), Effort(1
 # It is measured again once the table has grown or shrunk by this share.
 CHANGED = 0.1
 
-Truth = list[tuple[Vector, set[str]]]  # queries, each with the ids of the chunks that are nearest
+# Of cosine distances. Passages that say the same lie equally near, and which of them is found is all one.
+AS_NEAR = 1e-5
+
+Truth = list[tuple[Vector, list[float]]]  # queries, each with the distances of the chunks that are nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def keep_recall(tables: Tables) -> None:
     if chunks is None or indexes.index_of(chunks, "vector") is None:
         return
     rows, known = chunks.count_rows(), index_state(tables)
-    if known is not None and abs(rows - known.rows) < CHANGED * known.rows:
+    if not rows or (known is not None and abs(rows - known.rows) < CHANGED * known.rows):
         return
     truth = nearest_of_a_sample(chunks)
     state = _measured(chunks, truth)
@@ -85,7 +88,10 @@ def nearest_of_a_sample(chunks: Any, sampled: int = SAMPLED) -> Truth:
 
 def measured_recall(chunks: Any, truth: Truth, effort: Effort) -> float:
     """recall@10 against exact search."""
-    shares = [len(exact & _nearest(chunks, query, effort)) / max(1, len(exact)) for query, exact in truth]
+    shares = []
+    for query, exact in truth:
+        as_near = sum(distance <= exact[-1] + AS_NEAR for distance in _nearest(chunks, query, effort))
+        shares.append(min(1.0, as_near / len(exact)))
     return float(np.mean(shares))
 
 
@@ -98,8 +104,8 @@ def _measured(chunks: Any, truth: Truth) -> IndexState:
     return IndexState(round(recall, 4), chunks.count_rows(), effort.nprobes, effort.compared)
 
 
-def _nearest(chunks: Any, vector: Vector, effort: Effort | None) -> set[str]:
-    """Ids of the ten nearest; without the index where no effort is made."""
-    query = chunks.search(vector, vector_column_name="vector").distance_type("cosine").select(["chunk_id", "_distance"])
+def _nearest(chunks: Any, vector: Vector, effort: Effort | None) -> list[float]:
+    """Distances of the ten nearest, ascending; without the index where no effort is made."""
+    query = chunks.search(vector, vector_column_name="vector").distance_type("cosine").select(["_distance"])
     query = effort.on(query, NEIGHBOURS) if effort is not None else query.bypass_vector_index()
-    return set(query.limit(NEIGHBOURS).to_arrow()["chunk_id"].to_pylist())
+    return sorted(query.limit(NEIGHBOURS).to_arrow()["_distance"].to_pylist())

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx
 import numpy as np
@@ -29,24 +30,28 @@ from tests.embed.servers import Answer, Request, closed_port, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH, DIMENSION = 128, 1024
+VECTORS, TOPICS = 4096, 32
 ROUNDS = 31  # short ones, so that a neighbour on the machine disturbs both sides alike
 
 
 def constant_server(port: Any) -> None:
-    """In a process of its own, so that it takes no time of the client's interpreter."""
-    vector = np.full(DIMENSION, DIMENSION**-0.5, "<f4")
-    coded = base64.b64encode(vector.tobytes()).decode()
-    answers: dict[int, bytes] = {}
+    """In a process of its own, so that it takes no time of the client's interpreter. Its vectors are of a few topics."""
+    random = np.random.default_rng(1)
+    drawn = random.standard_normal((VECTORS, TOPICS)) @ random.standard_normal((TOPICS, DIMENSION))
+    drawn += 0.3 * random.standard_normal(drawn.shape)
+    unit = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype("<f4")
+    coded = [base64.b64encode(vector.tobytes()) for vector in unit]
 
     def respond(request: Request) -> Answer:
         if request.method == "GET":
             return Answer(404, {})
-        size = len(request.texts)
-        if size not in answers:
-            data = [{"object": "embedding", "index": index, "embedding": coded} for index in range(size)]
-            usage = {"prompt_tokens": size, "total_tokens": size}
-            answers[size] = json.dumps({"object": "list", "data": data, "model": "m", "usage": usage}).encode()
-        return Answer(body=answers[size])
+        data = b",".join(
+            b'{"object":"embedding","index":%d,"embedding":"%s"}' % (index, coded[crc32(text.encode()) % VECTORS])
+            for index, text in enumerate(request.texts)
+        )
+        usage = {"prompt_tokens": len(request.texts), "total_tokens": len(request.texts)}
+        told = json.dumps({"object": "list", "model": "m", "usage": usage}).encode()
+        return Answer(body=told[:-1] + b',"data":[' + data + b"]}")
 
     with serve(respond) as url:
         port.send(url)

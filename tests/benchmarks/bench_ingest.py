@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.bench_ingest embedding    # bundled server: whole ingest against embedding alone
     python -m tests.benchmarks.bench_ingest extraction   # constant server: whole ingest against extraction alone
+    python -m tests.benchmarks.bench_ingest long         # the same with six times as many pages
     python -m tests.benchmarks.bench_ingest pypdf        # the same where extraction.engine is pypdf, nine times as slow
     python -m tests.benchmarks.bench_ingest memory       # all processes but the server, at 500 and at 5,000 pages
     python -m tests.benchmarks.bench_ingest unchanged    # 1,000 PDFs, the second time
@@ -41,6 +42,7 @@ def main() -> None:
     benches: dict[str, Callable[[Path, int], dict[str, Any]]] = {
         "embedding": embedding_bound,
         "extraction": extraction_bound,
+        "long": partial(extraction_bound, times=24),
         "pypdf": partial(extraction_bound, engine="pypdf", times=1),
         "memory": memory,
         "unchanged": unchanged,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,26 @@ def test_a_large_one_has_an_index_whose_recall_is_known(store: Store) -> None:
     assert numbers.vector_recall is not None
     assert numbers.vector_recall >= 0.95
     assert "finds" in numbers.index_in_words
+
+
+def test_a_large_collection_can_be_emptied_and_filled_again(store: Store) -> None:
+    write(store, document("large", 1500, 1))
+    with store.writing():
+        store.forget(["/large.pdf"])
+        store.sweep()
+        store.bring_up_to_date()
+    assert store.statistics().chunks == 0
+    write(store, document("small", 5, 2))
+    assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 5
+
+
+def test_passages_that_say_the_same_are_as_good_as_each_other(store: Store) -> None:
+    alike = document("alike", 1500, 1)
+    assert alike.vectors is not None
+    write(store, replace(alike, vectors=np.repeat(alike.vectors[:50], 30, axis=0)))
+    state = recall.index_state(store._tables)
+    assert state is not None
+    assert (state.recall, state.effort) == (1.0, indexes.Effort())
 
 
 def test_it_is_measured_again_only_when_much_has_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
