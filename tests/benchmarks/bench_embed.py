@@ -35,7 +35,7 @@ ROUNDS = 31  # short ones, so that a neighbour on the machine disturbs both side
 
 
 def constant_server(port: Any) -> None:
-    """In a process of its own, so that it takes no time of the client's interpreter. Its vectors are of a few topics."""
+    """In a process of its own, so that it takes no time of the client's interpreter; vectors of a few topics."""
     random = np.random.default_rng(1)
     drawn = random.standard_normal((VECTORS, TOPICS)) @ random.standard_normal((TOPICS, DIMENSION))
     drawn += 0.3 * random.standard_normal(drawn.shape)
