@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from kb.errors import KnowledgeBaseError
 from kb.store.failures import store_errors
+from kb.store.searching import ROW_ID
 
 __all__ = ["Places", "PlacesByTable", "filled"]
 
 HELD = ("doc_id", "recipe", "position", "page", "last_page", "page_label", "section")
-ROW_ID = "_rowid"
 # Beyond it a search reads these columns for what it has found, as it does until they are in memory.
 MOST_ROWS = 2_000_000
 # Seconds without a change. While an ingest writes, each search would read for the next one to throw away; and the only

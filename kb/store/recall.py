@@ -71,11 +71,16 @@ def keep_recall(tables: Tables) -> None:
         return
     truth = nearest_of_a_sample(chunks)
     state = _measured(chunks, truth)
-    if state.effort != EFFORTS[0] and known is not None:  # it was built for other rows than there are now
+    if known is not None and _is_worse(state, known):  # it was built for other rows than there are now
         indexes.build_vector_index(chunks)
         state = _measured(chunks, truth)
     row = {"key": INDEX_KEY, "value": json.dumps(asdict(state))}
     upsert(tables.ensure("state", STATE), "key", pa.Table.from_pylist([row], schema=STATE))
+
+
+def _is_worse(state: IndexState, known: IndexState) -> bool:
+    """An index that needs more effort than others did from the start is only hard to search."""
+    return (state.nprobes, state.compared) > (known.nprobes, known.compared) or state.recall < LEAST_RECALL
 
 
 def nearest_of_a_sample(chunks: Any, sampled: int = SAMPLED) -> Truth:

@@ -115,6 +115,16 @@ def test_an_index_that_finds_too_little_is_built_anew_and_searched_more_widely(
     assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 10
 
 
+def test_an_index_that_needs_what_it_needed_before_is_not_built_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "measured_recall", lambda _, __, effort: 0.99 if effort.nprobes == 80 else 0.4)
+    write(store, document("large", 1500, 1))
+    monkeypatch.setattr(indexes, "build_vector_index", lambda _: pytest.fail("built anew"))
+    write(store, document("much more", 900, 3))
+    assert store._effort_of_searches() == indexes.Effort(80, 100)
+
+
 def test_words_are_indexed_anew_where_an_earlier_version_took_them_otherwise(store: Store) -> None:
     write(store, document("small", 50, 1))
     chunks = store._tables.get("chunks")
