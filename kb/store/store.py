@@ -15,7 +15,8 @@ from kb.errors import StoreError
 from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import quoted_list
-from kb.store.reading import Run, StoreReader
+from kb.store.lists import StoreLists
+from kb.store.reading import Run
 from kb.store.recall import INDEX_KEY, keep_recall
 from kb.store.schemas import (
     DOCUMENTS,
@@ -40,7 +41,7 @@ LOCK_FILE = ".writing.lock"
 PAGES_AT_ONCE = 500
 
 
-class Store(StoreReader):
+class Store(StoreLists):
     """One collection. Nothing is created before the first write; every error is a StoreError."""
 
     @contextmanager

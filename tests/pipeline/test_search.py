@@ -15,7 +15,7 @@ from server_running import RunningServer, start_server
 
 from kb import KnowledgeBase
 from kb.errors import EndpointConnectionError, QueryError, StoreError
-from kb.store.reading import StoreReader
+from kb.store.lists import StoreLists
 
 MARGINS = "Annual results\nThe operating margin fell to 12 percent. Freight cost more than in the year before."
 BEES = "Bees dance to tell where flowers are. A waggle dance says direction and distance."
@@ -157,16 +157,16 @@ def test_a_page_is_found_by_its_files_name(config: Path, tmp_path: Path) -> None
 def test_a_search_begins_anew_where_an_ingest_moves_what_it_found(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = StoreReader.details, []
+    real, calls = StoreLists.details, []
 
-    def moved_once(store: StoreReader, row_ids: list[int], columns: tuple[str, ...]) -> dict[int, dict[str, object]]:
+    def moved_once(store: StoreLists, row_ids: list[int], columns: tuple[str, ...]) -> dict[int, dict[str, object]]:
         calls.append(1)
         return {} if len(calls) == 1 else real(store, row_ids, columns)
 
-    monkeypatch.setattr(StoreReader, "details", moved_once)
+    monkeypatch.setattr(StoreLists, "details", moved_once)
     with KnowledgeBase.open(config) as knowledge_base:
         assert knowledge_base.search("operating margin")[0].document.endswith("report.pdf")
-        monkeypatch.setattr(StoreReader, "details", lambda *_: {})
+        monkeypatch.setattr(StoreLists, "details", lambda *_: {})
         with pytest.raises(StoreError, match="rewritten"):
             knowledge_base.search("operating margin")
 

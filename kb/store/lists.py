@@ -1,0 +1,129 @@
+"""The lists that searches of a collection are made of, and the rows of what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kb.config import StorageSettings
+from kb.store import indexes
+from kb.store.failures import store_errors
+from kb.store.filters import Filter, quoted_list
+from kb.store.indexes import Effort
+from kb.store.places import PlacesByTable, filled
+from kb.store.reading import StoreReader
+from kb.store.recall import index_state
+from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, matching, nearest, taken
+from kb.types import Vector
+
+__all__ = ["StoreLists"]
+
+
+class StoreLists(StoreReader):
+    """One collection, as it can be searched."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        super().__init__(settings)
+        self._places = PlacesByTable(self.uri)
+        self._effort: tuple[int, Effort] | None = None  # with the version of the table it is kept in
+        self._with_words: dict[str, int] = {}  # tables by name that have a full-text index, and their version
+
+    def details(self, row_ids: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Columns of chunks by the row ids of candidates; those that an ingest has moved since are left out."""
+        table = self._tables.get("chunks")
+        if table is None or not row_ids:
+            return {}
+        with store_errors(self.uri):
+            places = self._places.of("chunks", table, table.version)
+            rows = filled(places, columns, lambda read: taken(table, row_ids, read), lambda found: found)
+        return {row.pop(ROW_ID): row for row in rows}
+
+    def nearest(
+        self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
+    ) -> list[Candidate]:
+        """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
+        effort = self._effort_of_searches()
+        return self._found(
+            "chunks",
+            columns,
+            where,
+            lambda table, read, condition: nearest(
+                table, vector, columns=read, limit=limit, effort=effort, condition=condition
+            ),
+        )
+
+    def _effort_of_searches(self) -> Effort:
+        """What was found to be enough; looked up again only when it was measured since."""
+        table = self._tables.get("state")
+        with self._lock, store_errors(self.uri):
+            version = table.version if table is not None else 0
+            if self._effort is None or self._effort[0] != version:
+                state = index_state(self._tables)
+                self._effort = (version, state.effort if state is not None else Effort())
+            return self._effort[1]
+
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Vector]:
+        """Vectors of chunks by id: float32, shape (dimension,)."""
+        table = self._tables.get("chunks")
+        if table is None or not chunk_ids:
+            return {}
+        with store_errors(self.uri):
+            condition = f"chunk_id IN ({quoted_list(list(chunk_ids))})"
+            rows = table.search().where(condition).select(["chunk_id", "vector"]).limit(len(chunk_ids)).to_list()
+        return {row["chunk_id"]: np.asarray(row["vector"], np.float32) for row in rows}
+
+    def matching_chunks(
+        self, query: str, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
+    ) -> list[Candidate]:
+        """Chunks by BM25 of title, section and text."""
+        return self._matching("chunks", query, columns, limit, where)
+
+    def matching_pages(self, query: str, *, limit: int, where: Filter | None = None) -> list[Candidate]:
+        """Pages by BM25 of their document's names and their text."""
+        return self._matching("pages", query, PAGE_PLACE, limit, where)
+
+    def _matching(
+        self, name: str, query: str, columns: Sequence[str], limit: int, where: Filter | None
+    ) -> list[Candidate]:
+        return self._found(
+            name,
+            columns,
+            where,
+            lambda table, read, condition: matching(table, query, columns=read, limit=limit, condition=condition),
+            of_words=True,
+        )
+
+    def _has_words(self, name: str, table: Any, version: int) -> bool:
+        """Whether full text is indexed; looked up again only when the table has changed."""
+        if self._with_words.get(name) != version and indexes.index_of(table, "searched_text") is not None:
+            self._with_words[name] = version
+        return bool(self._with_words.get(name) == version)
+
+    def _found(
+        self,
+        name: str,
+        columns: Sequence[str],
+        where: Filter | None,
+        search: Callable[[Any, Sequence[str], str | None], list[Candidate]],
+        *,
+        of_words: bool = False,
+    ) -> list[Candidate]:
+        """Candidates of committed documents only, with these columns, those read that are not in memory."""
+        table = self._tables.get(name)
+        if table is None:
+            return []
+        condition = where.condition(self.documents().values()) if where else None
+        committed = self.contents()
+        with store_errors(self.uri):
+            version = table.version
+            if of_words and not self._has_words(name, table, version):  # killed before the first ingest's end
+                return []
+            found = filled(
+                self._places.of(name, table, version),
+                columns,
+                lambda read: search(table, read, condition),
+                lambda found: [candidate.row for candidate in found],
+            )
+        return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]
