@@ -68,6 +68,7 @@ class ExtractionPool:
         self._lock = threading.RLock()
         self._pool: ProcessPool | None = None
         self._spools: tempfile.TemporaryDirectory[str] | None = None
+        self._ending: list[threading.Thread] = []
         self._names = count()
         self._unfinished: set[Future[ExtractedDocument]] = set()
         self._closed = False
@@ -105,8 +106,9 @@ class ExtractionPool:
         for future in list(self._unfinished):
             future.cancel()
         if pool is not None:
-            pool.stop()  # type: ignore[no-untyped-call]
-            pool.join()
+            _end(pool)
+        for ending in self._ending:
+            ending.join()
         if spools is not None:
             spools.cleanup()
 
@@ -164,7 +166,10 @@ class ExtractionPool:
             return
         with self._lock:
             if self._pool is not None and not self._pool.active:
-                self._pool = None
+                broken, self._pool = self._pool, None
+                # Its other workers are alive. In a thread, for this one may be one that ending it waits for.
+                self._ending.append(threading.Thread(target=_end, args=(broken,)))
+                self._ending[-1].start()
         self._read(job)
 
     def _after_accident(self, job: _Job, error: BaseException) -> None:
@@ -197,3 +202,8 @@ class ExtractionPool:
 def _cancel_too(task: Future[Any], future: Future[ExtractedDocument]) -> None:
     if future.cancelled():
         task.cancel()
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()

@@ -1,13 +1,18 @@
-"""How worker processes are started: afresh, deaf to Ctrl-C, and without running the user's script again."""
+"""How worker processes are started: afresh, deaf to Ctrl-C, and without running the user's script again.
+
+They run this file instead of that script, which is where `sys.excepthook` is set.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
+from types import TracebackType
 from typing import Any
 
 __all__ = ["QuietSpawnContext"]
@@ -41,7 +46,7 @@ def _without_main() -> Iterator[None]:
         data = original(name)
         if threading.get_ident() == thread:
             data.pop("init_main_from_name", None)
-            data.pop("init_main_from_path", None)
+            data["init_main_from_path"] = __file__
         return data
 
     spawn.get_preparation_data = preparation_data
@@ -59,3 +64,13 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _but_for_a_parent_gone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what a process failed with, unless it was still starting while its parent let go of its pipe and locks."""
+    if not issubclass(kind, (EOFError, FileNotFoundError)):
+        sys.__excepthook__(kind, error, trace)
+
+
+if __name__ == "__mp_main__":
+    sys.excepthook = _but_for_a_parent_gone

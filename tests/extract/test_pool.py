@@ -75,6 +75,18 @@ def test_a_crash_of_the_reader_is_the_documents_and_not_the_pools(bomb_file: Pat
     assert after.pages[0].text == "After"
 
 
+def test_the_workers_of_a_broken_pool_do_not_outlive_it(make_pdf: MakePdf) -> None:
+    with ExtractionPool(ExtractionSettings(workers=2)) as pool:
+        future = pool.submit(make_pdf([["Read by the second pool"]]))
+        assert eventually(lambda: len(children(os.getpid())) == 2)
+        first = children(os.getpid())
+        os.kill(min(first), signal.SIGKILL)  # while it starts, so that no document is to blame
+        assert future.result(timeout=60).pages[0].text == "Read by the second pool"
+        assert eventually(lambda: not first & children(os.getpid()))
+        os.kill(min(children(os.getpid())), signal.SIGKILL)
+    assert not children(os.getpid())
+
+
 def test_neighbours_of_a_hostile_document_are_read(bomb_file: Path, make_pdf: MakePdf) -> None:
     with ExtractionPool(ExtractionSettings(workers=2, timeout=1.5)) as pool:
         hostile = pool.submit(bomb_file)
@@ -156,6 +168,25 @@ def test_ctrl_c_prints_nothing_from_the_workers(reading_process: subprocess.Pope
     assert output == "stopped\n"
     assert errors == ""
     assert reading_process.returncode == 0
+
+
+LETTING_GO = """
+from kb.extract.spawning import QuietSpawnContext
+
+context = QuietSpawnContext()
+lock = context.Lock()
+process = context.Process(target=print, args=(lock,))
+process.start()
+del lock
+process.join()
+print(process.exitcode)
+"""
+
+
+def test_a_worker_whose_parent_let_go_while_it_started_prints_nothing() -> None:
+    command = [sys.executable, "-c", LETTING_GO]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_workers_end_by_themselves_when_their_parent_is_killed(reading_process: subprocess.Popen[str]) -> None:
