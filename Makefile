@@ -18,9 +18,9 @@ $(READY): requirements.lock pyproject.toml
 demo: install
 	@$(BIN)/python -m kb.demo
 
-# Two at once, for most tests wait for processes of their own; those of a file share servers.
+# Two at once, for most tests wait for processes of their own; those of a file share servers. The quick ones come last.
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Against real vLLM and infinity, which the scripts in $$PDFKB_PEERS (default: ../shared/peers) install and start.
 conformance: install

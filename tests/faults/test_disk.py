@@ -23,7 +23,7 @@ ORDINARY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("papers")
     for number in range(40):
-        pages = ["\n".join(f"Report {number}, page {page}, line {line}." for line in range(40)) for page in range(3)]
+        pages = ["\n".join(f"Report {number}, page {page}, line {line}." for line in range(12)) for page in range(3)]
         make_pdf(folder / f"{number}.pdf", pages)
     return folder
 
@@ -32,7 +32,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small disk")
     try:

@@ -24,7 +24,7 @@ from kb.report import Outcome
 DOCUMENTS = 12
 # Random moments at which each kind of process is killed. The ordinary run of the suite tries a few.
 MOMENTS = int(os.environ.get("PDFKB_KILL_MOMENTS", "2"))
-RUN_SECONDS = 3.0  # about what an ingest of the papers takes once it has begun
+RUN_SECONDS = 2.0  # about what an ingest of the papers takes once it has begun
 Content = dict[str, tuple[str, int, str]]
 
 
@@ -33,7 +33,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("papers")
     for number in range(DOCUMENTS):
         pages = [
-            "\n".join(f"Report {number}, page {page}, line {line}: value {number * page * line}." for line in range(30))
+            "\n".join(f"Report {number}, page {page}, line {line}: value {number * page * line}." for line in range(10))
             for page in range(1, 5)
         ]
         make_pdf(folder / f"report {number}.pdf", pages, title=f"Report {number}")

@@ -114,7 +114,7 @@ def test_work_of_a_client_that_left_is_dropped(server: RunningServer) -> None:
 def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path: Path) -> None:
     server = start_server(tmp_path)
     with ThreadPoolExecutor(4) as threads:
-        accepted = [threads.submit(server.embed, BULK[:64]) for _ in range(4)]
+        accepted = [threads.submit(server.embed, BULK[:32]) for _ in range(4)]
         time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         assert [future.result().status_code for future in accepted] == [200] * 4
@@ -125,7 +125,7 @@ def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path: Path) -> None:
 def test_while_draining_new_work_is_refused_with_retry_after(tmp_path: Path) -> None:
     server = start_server(tmp_path, "--drain-timeout", "120")
     accepted: list[int] = []
-    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK).status_code))
+    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK[:128]).status_code))
     working.start()
     time.sleep(0.4)
     server.process.send_signal(signal.SIGTERM)
