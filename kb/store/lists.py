@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from kb.config import StorageSettings
-from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import Filter, quoted_list
 from kb.store.indexes import Effort
 from kb.store.places import PlacesByTable, filled
 from kb.store.reading import StoreReader
 from kb.store.recall import index_state
-from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, matching, nearest, taken
+from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, asynchronous, awaited, matching, nearest, taken
 from kb.types import Vector
 
 __all__ = ["StoreLists"]
@@ -36,9 +35,13 @@ class StoreLists(StoreReader):
         if table is None or not row_ids:
             return {}
         with store_errors(self.uri):
-            places = self._places.of("chunks", table, table.version)
-            rows = filled(places, columns, lambda read: taken(table, row_ids, read), lambda found: found)
+            rows = awaited(self._taken(table, row_ids, columns))
         return {row.pop(ROW_ID): row for row in rows}
+
+    async def _taken(self, table: Any, row_ids: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
+        queried = asynchronous(table)
+        places = self._places.of("chunks", table, await queried.version())
+        return await filled(places, columns, lambda read: taken(queried, row_ids, read), lambda found: found)
 
     def nearest(
         self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
@@ -95,18 +98,20 @@ class StoreLists(StoreReader):
             of_words=True,
         )
 
-    def _has_words(self, name: str, table: Any, version: int) -> bool:
+    async def _has_words(self, name: str, queried: Any, version: int) -> bool:
         """Whether full text is indexed; looked up again only when the table has changed."""
-        if self._with_words.get(name) != version and indexes.index_of(table, "searched_text") is not None:
+        if self._with_words.get(name) != version:
+            if not any(index.columns == ["searched_text"] for index in await queried.list_indices()):
+                return False
             self._with_words[name] = version
-        return bool(self._with_words.get(name) == version)
+        return True
 
     def _found(
         self,
         name: str,
         columns: Sequence[str],
         where: Filter | None,
-        search: Callable[[Any, Sequence[str], str | None], list[Candidate]],
+        search: Callable[[Any, Sequence[str], str | None], Awaitable[list[Candidate]]],
         *,
         of_words: bool = False,
     ) -> list[Candidate]:
@@ -116,14 +121,19 @@ class StoreLists(StoreReader):
             return []
         condition = where.condition(self.documents().values()) if where else None
         committed = self.contents()
-        with store_errors(self.uri):
-            version = table.version
-            if of_words and not self._has_words(name, table, version):  # killed before the first ingest's end
+        queried = asynchronous(table)
+
+        async def candidates() -> list[Candidate]:
+            version = await queried.version()
+            if of_words and not await self._has_words(name, queried, version):  # killed before the first ingest's end
                 return []
-            found = filled(
+            return await filled(
                 self._places.of(name, table, version),
                 columns,
-                lambda read: search(table, read, condition),
+                lambda read: search(queried, read, condition),
                 lambda found: [candidate.row for candidate in found],
             )
+
+        with store_errors(self.uri):
+            found = awaited(candidates())
         return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,18 +66,18 @@ class Places:
         return True
 
 
-def filled(
+async def filled(
     places: Places | None,
     columns: Sequence[str],
-    read: Callable[[Sequence[str]], Found],
+    read: Callable[[Sequence[str]], Awaitable[Found]],
     rows: Callable[[Found], Sequence[dict[str, Any]]],
 ) -> Found:
     """What `read` finds with these columns, of which it is asked only for those that are not in memory."""
     if places is None:
-        return read(columns)
+        return await read(columns)
     held = [name for name in columns if name in places.columns]
-    found = read([name for name in columns if name not in held])
-    return found if places.fill(rows(found), held) else read(columns)  # an ingest may have written since
+    found = await read([name for name in columns if name not in held])
+    return found if places.fill(rows(found), held) else await read(columns)  # an ingest may have written since
 
 
 class PlacesByTable:

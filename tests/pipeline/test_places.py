@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -118,12 +119,12 @@ def test_rows_written_between_the_look_at_the_table_and_its_search_are_found(sto
     reads: list[tuple[str, ...]] = []
     table = table_of(store)
 
-    def read(columns: Sequence[str]) -> list[dict[str, Any]]:
+    async def read(columns: Sequence[str]) -> list[dict[str, Any]]:
         reads.append(tuple(columns))
         rows: list[dict[str, Any]] = table.search().select(list(columns)).with_row_id(True).to_list()
         return rows
 
-    rows = places.filled(held, PLACE, read, lambda found: found)
+    rows = asyncio.run(places.filled(held, PLACE, read, lambda found: found))
     assert len(rows) == 25
     assert reads == [(), PLACE]
 
