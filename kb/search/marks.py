@@ -42,5 +42,5 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
 def _stems(text: str) -> set[str]:
     words = set(WORD.findall(text))
     # Scripts without spaces have no words to compare: their letters are.
-    letters = {letter for word in words for letter in word if ord(letter) > 0x2E7F}
+    letters = {letter for word in words if not word.isascii() for letter in word if ord(letter) > 0x2E7F}
     return {stem(word) for word in words if len(word) > 1 and ord(word[0]) <= 0x2E7F} | letters

@@ -39,11 +39,20 @@ class _Pair:
     def __init__(self, first: str, second: str) -> None:
         self._first, self._second = first, second
         between = rf"(?:\w+\W+){{0,{WORDS_BETWEEN}}}"
-        self._pattern = re.compile(rf"\b{re.escape(first)}\w*\W+{between}{re.escape(second)}")
+        self._following = re.compile(rf"\w*\W+{between}{re.escape(second)}")
 
     def is_in(self, text: str) -> bool:
-        """Whether a text, its case folded, has the pair; looking for the words first is what makes it quick."""
-        return self._first in text and self._second in text and self._pattern.search(text) is not None
+        """Whether a text, its case folded, has the pair; looking for the words as they are is what makes it quick."""
+        if self._second not in text:
+            return False
+        start = text.find(self._first)
+        while start >= 0:
+            end = start + len(self._first)
+            begins_a_word = start == 0 or WORD.match(text, start - 1) is None
+            if begins_a_word and self._following.match(text, end):
+                return True
+            start = text.find(self._first, end)
+        return False
 
 
 def _pairs(question: str) -> list[_Pair]:

@@ -14,7 +14,7 @@ from kb.store.indexes import Effort
 from kb.store.places import PlacesByTable, filled
 from kb.store.reading import StoreReader
 from kb.store.recall import index_state
-from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, asynchronous, awaited, matching, nearest, taken
+from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, asynchronous, begun, matching, nearest, taken
 from kb.types import Vector
 
 __all__ = ["StoreLists"]
@@ -35,7 +35,7 @@ class StoreLists(StoreReader):
         if table is None or not row_ids:
             return {}
         with store_errors(self.uri):
-            rows = awaited(self._taken(table, row_ids, columns))
+            rows = begun(self._taken(table, row_ids, columns)).result()
         return {row.pop(ROW_ID): row for row in rows}
 
     async def _taken(self, table: Any, row_ids: Sequence[int], columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -120,7 +120,6 @@ class StoreLists(StoreReader):
         if table is None:
             return []
         condition = where.condition(self.documents().values()) if where else None
-        committed = self.contents()
         queried = asynchronous(table)
 
         async def candidates() -> list[Candidate]:
@@ -135,5 +134,7 @@ class StoreLists(StoreReader):
             )
 
         with store_errors(self.uri):
-            found = awaited(candidates())
+            searching = begun(candidates())
+            committed = self.contents()  # meanwhile
+            found = searching.result()
         return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]

@@ -9,7 +9,9 @@ each query, and make one after the other of what was asked side by side.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +21,7 @@ from lancedb.query import MatchQuery
 from kb.store.indexes import Effort
 from kb.types import Vector
 
-__all__ = ["PASSAGE", "PLACE", "ROW_ID", "Candidate", "asynchronous", "awaited", "matching", "nearest", "taken"]
+__all__ = ["PASSAGE", "PLACE", "ROW_ID", "Candidate", "asynchronous", "begun", "matching", "nearest", "taken"]
 
 ROW_ID = "_rowid"
 PAGE_PLACE = ("doc_id", "recipe", "page")
@@ -45,10 +47,9 @@ def asynchronous(table: Any) -> Any:
     return table._table
 
 
-def awaited(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """What a coroutine gives, run on LanceDB's event loop, where its asynchronous tables do their work."""
-    result: Result = LOOP.run(coroutine)  # type: ignore[no-untyped-call]
-    return result
+def begun(coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
+    """A coroutine under way on LanceDB's event loop, where its asynchronous tables do their work."""
+    return asyncio.run_coroutine_threadsafe(coroutine, LOOP.loop)
 
 
 async def nearest(
