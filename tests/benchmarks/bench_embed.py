@@ -34,10 +34,10 @@ VECTORS, TOPICS = 4096, 32
 ROUNDS = 31  # short ones, so that a neighbour on the machine disturbs both sides alike
 
 
-def constant_server(port: Any) -> None:
+def constant_server(port: Any, dimension: int = DIMENSION) -> None:
     """In a process of its own, so that it takes no time of the client's interpreter; vectors of a few topics."""
     random = np.random.default_rng(1)
-    drawn = random.standard_normal((VECTORS, TOPICS)) @ random.standard_normal((TOPICS, DIMENSION))
+    drawn = random.standard_normal((VECTORS, TOPICS)) @ random.standard_normal((TOPICS, dimension))
     drawn += 0.3 * random.standard_normal(drawn.shape)
     unit = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype("<f4")
     coded = [base64.b64encode(vector.tobytes()) for vector in unit]

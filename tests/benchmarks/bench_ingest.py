@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.bench_ingest embedding    # bundled server: whole ingest against embedding alone
     python -m tests.benchmarks.bench_ingest extraction   # constant server: whole ingest against extraction alone
+    python -m tests.benchmarks.bench_ingest wide         # the same with vectors of 1,024 dimensions, not 384
     python -m tests.benchmarks.bench_ingest long         # the same with six times as many pages
     python -m tests.benchmarks.bench_ingest pypdf        # the same where extraction.engine is pypdf, nine times as slow
     python -m tests.benchmarks.bench_ingest memory       # all processes but the server, at 500 and at 5,000 pages
@@ -37,11 +38,14 @@ from kb.report import IngestReport, Outcome
 from tests.benchmarks.bench_embed import constant_server
 from tests.making import copies, make_pdf
 
+DIMENSION = 384  # of all-MiniLM-L6-v2, which the other benchmarks run
+
 
 def main() -> None:
     benches: dict[str, Callable[[Path, int], dict[str, Any]]] = {
         "embedding": embedding_bound,
         "extraction": extraction_bound,
+        "wide": partial(extraction_bound, dimension=1024),
         "long": partial(extraction_bound, times=24),
         "pypdf": partial(extraction_bound, engine="pypdf", times=1),
         "memory": memory,
@@ -62,9 +66,10 @@ def main() -> None:
 
 
 @contextmanager
-def constant_endpoint() -> Iterator[str]:
+def constant_endpoint(dimension: int = DIMENSION) -> Iterator[str]:
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=constant_server, args=(there,), daemon=True)
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=constant_server, args=(there, dimension), daemon=True)
     process.start()
     try:
         yield f"{here.recv()}/v1"
@@ -145,13 +150,15 @@ def embedding_bound(folder: Path, rounds: int) -> dict[str, Any]:
     return compared(whole, alone, report, 1.15)
 
 
-def extraction_bound(folder: Path, rounds: int, *, engine: str = "auto", times: int = 4) -> dict[str, Any]:
+def extraction_bound(
+    folder: Path, rounds: int, *, engine: str = "auto", times: int = 4, dimension: int = DIMENSION
+) -> dict[str, Any]:
     """Against the pool alone on the same files, with as many workers, of which there is one for each core but one."""
     papers = copies(folder / "papers", times)
     workers = max(1, len(os.sched_getaffinity(0)) - 1)
     whole: list[float] = []
     alone: list[float] = []
-    with constant_endpoint() as url:
+    with constant_endpoint(dimension) as url:
         for number in range(rounds):
             config = written_config(folder / f"kb{number}", url, workers=workers, engine=engine)
             seconds, report = timed_ingest(config, papers)
@@ -163,7 +170,7 @@ def extraction_bound(folder: Path, rounds: int, *, engine: str = "auto", times: 
                 for future in [pool.submit(path) for path in sorted(papers.iterdir())]:
                     future.result()
             alone.append(time.perf_counter() - started)
-    return {"workers": workers, **compared(whole, alone, report, 1.15)}
+    return {"workers": workers, "dimension": dimension, **compared(whole, alone, report, 1.15)}
 
 
 def memory(folder: Path, _: int) -> dict[str, Any]:
