@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kb.sources import SourceFile, content_id
-from kb.types import Document, DocumentStatus
+from kb.types import ContentKey, Document, DocumentStatus
 
 __all__ = ["Decision", "Known", "Step", "decide", "is_unchanged"]
-
-ContentKey = tuple[str, str]  # doc_id, recipe
 
 
 class Step(Enum):

@@ -133,6 +133,9 @@ class EmbeddedChunk:
     vector: Vector
 
 
+ContentKey = tuple[str, str]  # doc_id, recipe
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A row of the documents table, one for each path. It is written after the document's chunks: the commit record."""
@@ -152,6 +155,11 @@ class Document:
     chunk_count: int
     pages_without_text: tuple[int, ...]
     ingested_at: datetime
+
+    @property
+    def content(self) -> ContentKey:
+        """What its pages and chunks are found by."""
+        return self.doc_id, self.recipe
 
 
 @dataclass(frozen=True, slots=True)

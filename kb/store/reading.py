@@ -18,11 +18,9 @@ from kb.store.filters import quoted_list
 from kb.store.recall import index_state
 from kb.store.schemas import SPACE_KEY, document_from_row
 from kb.store.tables import Tables
-from kb.types import Document
+from kb.types import ContentKey, Document
 
-__all__ = ["ContentKey", "Run", "Statistics", "StoreReader"]
-
-ContentKey = tuple[str, str]  # doc_id, recipe
+__all__ = ["Run", "Statistics", "StoreReader"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class StoreReader:
                 by_path = {row["path"]: document_from_row(row) for row in rows}
                 by_content: dict[ContentKey, list[Document]] = {}
                 for document in by_path.values():
-                    by_content.setdefault((document.doc_id, document.recipe), []).append(document)
+                    by_content.setdefault(document.content, []).append(document)
                 self._documents = (version, _Documents(by_path, by_content))
             return self._documents[1]
 

@@ -16,6 +16,7 @@ from kb.store import indexes
 from kb.store.failures import store_errors
 from kb.store.filters import quoted_list
 from kb.store.lists import StoreLists
+from kb.store.names import name_pages, names_of
 from kb.store.reading import Run
 from kb.store.recall import INDEX_KEY, keep_recall
 from kb.store.schemas import (
@@ -27,18 +28,16 @@ from kb.store.schemas import (
     chunks_schema,
     document_rows,
     page_rows,
-    with_names,
     with_vectors,
 )
 from kb.store.tables import upsert
-from kb.types import Document, Vector
+from kb.types import ContentKey, Document, Vector
 
 __all__ = ["Store"]
 
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".writing.lock"
-PAGES_AT_ONCE = 500
 
 
 class Store(StoreLists):
@@ -73,6 +72,7 @@ class Store(StoreLists):
             pages = page_rows(ingested)
             if pages.num_rows:
                 upsert(self._tables.ensure("pages", PAGES), "page_id", pages)
+            self._name_pages([item.document for item in ingested if not item.pages and item.document.status.has_text])
             if chunks.num_rows:
                 upsert(self._tables.ensure("chunks", chunks_schema(dimension, space)), "chunk_id", chunks)
             self.record([item.document for item in ingested])
@@ -112,7 +112,10 @@ class Store(StoreLists):
 
     def forget(self, paths: Iterable[str]) -> None:
         """Deletes documents rows by path; `sweep` then gives back what only they used."""
-        self._tables.delete("documents", "path", sorted(paths))
+        gone = sorted(paths)
+        with store_errors(self.uri):
+            self._name_pages(gone=gone)
+        self._tables.delete("documents", "path", gone)
 
     def sweep(self) -> None:
         """Deletes pages and chunks that no documents row stands for: replaced, removed, or cut off by a kill."""
@@ -141,7 +144,7 @@ class Store(StoreLists):
     def bring_up_to_date(self) -> None:
         """Indexes, compaction and clean-up, at the end of an ingest."""
         with store_errors(self.uri):
-            self._name_pages()
+            self._name_pages_of_an_earlier_version()
             indexes.bring_up_to_date(
                 self._tables.get("chunks"),
                 self._tables.get("pages"),
@@ -150,19 +153,28 @@ class Store(StoreLists):
             )
             keep_recall(self._tables)
 
-    def _name_pages(self) -> None:
-        """Puts names before the pages of an earlier version, whose index tells."""
+    def _name_pages(self, recorded: Sequence[Document] = (), *, gone: Sequence[str] = ()) -> None:
+        """Pages of content that is there, and has other file names once these documents are recorded, or gone."""
+        pages = self._tables.get("pages")
+        if pages is None or not (recorded or gone):
+            return
+        known, contents = self.documents(), self.contents()
+        touched = {*gone, *(document.path for document in recorded)}
+        added: dict[ContentKey, list[Document]] = {known[path].content: [] for path in touched if path in known}
+        for document in recorded:
+            added.setdefault(document.content, []).append(document)
+        changes: dict[ContentKey, tuple[Sequence[Document], Sequence[Document]]] = {}
+        for content, documents in added.items():
+            before = contents.get(content, [])
+            others = [document for document in before if document.path not in touched]
+            after = sorted([*others, *documents], key=lambda document: document.path)
+            if before and after and names_of(before) != names_of(after):
+                changes[content] = (before, after)
+        name_pages(pages, changes)
+
+    def _name_pages_of_an_earlier_version(self) -> None:
+        """Their index tells them."""
         pages = self._tables.get("pages")
         index = indexes.index_of(pages, "searched_text") if pages is not None else None
-        if pages is None or index is None or index.name == indexes.PAGE_INDEX:
-            return
-        contents = self.contents()
-        page_ids = pages.search().select(["page_id"]).to_arrow()["page_id"].to_pylist()
-        for start in range(0, len(page_ids), PAGES_AT_ONCE):
-            chosen = quoted_list(page_ids[start : start + PAGES_AT_ONCE])
-            rows = pages.search().where(f"page_id IN ({chosen})").limit(PAGES_AT_ONCE).to_list()
-            for row in rows:
-                for document in contents.get((row["doc_id"], row["recipe"]), ())[:1]:
-                    names = with_names(document, "")
-                    row["searched_text"] = names + row["searched_text"].removeprefix(names)
-            upsert(pages, "page_id", pa.Table.from_pylist(rows, schema=PAGES))
+        if index is not None and index.name != indexes.PAGE_INDEX:
+            name_pages(pages, {content: (documents, documents) for content, documents in self.contents().items()})

@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
         with patch.object(candidates, "content_words", lambda question: question):
             results["with the question words"] = evaluated(config, questions)
         results["without title and section"] = evaluated(plain, questions)
-        bare = patch.object(schemas, "with_names", lambda document, text: text)
+        bare = patch.object(schemas, "names_of", lambda documents: "")
         with bare, KnowledgeBase.open(config, storage={"collection": "nameless"}) as nameless:
             nameless.ingest(folder / "pdfs")
             results["pages without their file's name"] = nameless.evaluate(questions, modes=["hybrid"]).modes[0]

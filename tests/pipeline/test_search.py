@@ -154,6 +154,31 @@ def test_a_page_is_found_by_its_files_name(config: Path, tmp_path: Path) -> None
     assert best.document.endswith("Globex_2018_10K.pdf")
 
 
+def test_pages_are_found_by_the_names_that_their_files_have_now(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "filings"
+    for number in range(3):
+        make_pdf(folder / f"scan {number}.pdf", [f"Capital expenditure was {12 + number} million."], title="Filing")
+    with KnowledgeBase.open(config, storage={"collection": "renamed"}) as knowledge_base:
+
+        def found(query: str) -> list[str]:
+            return [Path(hit.document).name for hit in knowledge_base.search(query) if "page" in hit.channels]
+
+        knowledge_base.ingest(folder)
+        assert sorted(found("scan")) == ["scan 0.pdf", "scan 1.pdf", "scan 2.pdf"]
+        (folder / "scan 1.pdf").rename(folder / "Globex_2018.pdf")
+        copied = (folder / "scan 2.pdf").read_bytes()
+        (folder / "Initech_2018.pdf").write_bytes(copied)
+        knowledge_base.ingest(folder, prune=True)
+        assert found("Globex") == ["Globex_2018.pdf"]
+        assert sorted(found("scan")) == ["Initech_2018.pdf", "scan 0.pdf"]  # cited by the first of its names
+        assert found("Initech") == ["Initech_2018.pdf"]
+        (folder / "Initech_2018.pdf").unlink()
+        knowledge_base.ingest(folder, prune=True)
+        assert found("Initech") == []
+        assert sorted(found("scan")) == ["scan 0.pdf", "scan 2.pdf"]
+        assert len(found("expenditure")) == 3
+
+
 def test_a_search_begins_anew_where_an_ingest_moves_what_it_found(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
