@@ -185,7 +185,8 @@ class _Run:
         hidden = [source.path for source in sources if source.is_folder]
         missing = (path for path in self._store.documents() if path not in present and within(path, roots))
         gone = sorted(path for path in missing if not within(path, hidden))
-        self._store.forget(gone)
+        with self._clock.busy("store"):
+            self._store.forget(gone)
         self._wrote = self._wrote or bool(gone)
         self._settler.outcomes += [FileOutcome(path, Outcome.REMOVED) for path in gone]
 

@@ -163,7 +163,7 @@ class Store(StoreLists):
         added: dict[ContentKey, list[Document]] = {known[path].content: [] for path in touched if path in known}
         for document in recorded:
             added.setdefault(document.content, []).append(document)
-        changes: dict[ContentKey, tuple[Sequence[Document], Sequence[Document]]] = {}
+        changes = {}
         for content, documents in added.items():
             before = contents.get(content, [])
             others = [document for document in before if document.path not in touched]
