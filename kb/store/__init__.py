@@ -1,5 +1,6 @@
 """LanceDB: the tables of a collection, written idempotently and searched by vector and by text."""
 
+import kb.store.lance  # noqa: F401  before any other module imports LanceDB
 from kb.store.conditions import Condition, parse_condition
 from kb.store.dates import parse_date
 from kb.store.filters import Filter, parse_pages
