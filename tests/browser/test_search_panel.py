@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,9 @@ def test_marks_right_and_wrong_are_kept_as_a_question_that_an_evaluation_asks(se
     with KnowledgeBase.open(config) as knowledge_base:
         file = knowledge_base.judgements().file
         expect(card(search, "bees.pdf").get_by_role("button", name="Wrong")).to_have_class(re.compile("mod-active"))
+        deadline = time.monotonic() + RUN_MS / 1000
+        while '"wrong"' not in file.read_text("utf-8") and time.monotonic() < deadline:
+            search.page.wait_for_timeout(50)  # the browser shows a click before the kernel has heard of it
         [line] = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         assert line == {
             "query": MARGIN,
