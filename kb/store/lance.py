@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import pydantic
 
@@ -28,5 +27,8 @@ def _but_for_the_client(function: Callable[..., Any] | None = None, /, **options
     return _validate_call(function, **options)
 
 
-with patch.object(pydantic, "validate_call", _but_for_the_client):
+pydantic.validate_call = _but_for_the_client
+try:
     import lancedb  # noqa: F401
+finally:
+    pydantic.validate_call = _validate_call
