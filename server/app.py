@@ -17,7 +17,7 @@ import uvicorn
 
 from server.api import make_app
 from server.config import ServerConfig
-from server.connections import allow_connections
+from server.connections import HttpServer, allow_connections
 from server.logs import set_up_logs
 from server.memory import memory_trimmer
 from server.protocol import Protocol
@@ -71,7 +71,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     names = ", ".join(source.names[0] for source in config.models)
     print(f"Serving {names} at {url}/v1 (loading …)", flush=True)
     # Our own signal handling: uvicorn's would end the connections before the queue is drained.
-    server = uvicorn.Server(
+    server = HttpServer(
         uvicorn.Config(
             make_app(serving),
             http=Protocol,

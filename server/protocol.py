@@ -16,6 +16,8 @@ __all__ = ["Protocol"]
 
 # The parser keeps whatever comes before the body, of which the limit for bodies knows nothing.
 MOST_HEAD_BYTES = 65_536
+# For how long a server that ends listens to a client whose request crosses the end of its connection.
+LINGER_SECONDS = 0.3
 # Java's HttpClient asks for HTTP/2 by this header with every request, the parser then takes no body, and the answer
 # would be that there is none. A server may pass over the offer, so it is made a header that means nothing.
 UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
@@ -42,6 +44,11 @@ class Protocol(HttpToolsProtocol):
         """Waits no longer."""
         self._head_is_there()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Ends the connection, after a while in which a request that is on its way is still answered (that the server
+        is ending): closed at once, the client would see a reset, and not know whether anything was done."""
+        self.loop.call_later(LINGER_SECONDS, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
         """Part of a request, or several."""
