@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from server.access import Access, knows
 from server.batching import Batcher
-from server.config import ServerConfig
+from server.config import ModelSource, ServerConfig
 from server.errors import (
     bad_request,
     client_gone,
@@ -32,6 +32,7 @@ from server.errors import (
     unauthorized,
     unavailable,
 )
+from server.memory import made_to_stay
 from server.metrics import Metrics
 from server.served import Served
 from server.tracing import Traces, open_traces
@@ -77,17 +78,21 @@ class Serving:
 
     def load(self) -> None:
         """Loads every model; called in a thread, while probes are answered already."""
+        with made_to_stay():
+            self._traces = open_traces()
+            for source in self.config.models:
+                self._load(source)
+        self.is_loaded = True
+
+    def _load(self, source: ModelSource) -> None:
         from server.loading import devices, load_model
 
-        self._traces = open_traces()
-        for source in self.config.models:
-            try:
-                replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
-            except Exception as error:
-                raise RuntimeError(f"{source.names[0]} could not be loaded from {source.path}: {error}") from error
-            served = Served(replicas, [self._batcher(model) for model in replicas], int(time.time()))
-            self._served |= dict.fromkeys(source.names, served)
-        self.is_loaded = True
+        try:
+            replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
+        except Exception as error:
+            raise RuntimeError(f"{source.names[0]} could not be loaded from {source.path}: {error}") from error
+        served = Served(replicas, [self._batcher(model) for model in replicas], int(time.time()))
+        self._served |= dict.fromkeys(source.names, served)
 
     def _batcher(self, model: Model) -> Batcher:
         from server.loading import fitting_budget, measured_rate

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from kb.embed.wire import WireClient
+from kb.importing import quick_imports
 
 __all__ = ["Route", "load_litellm"]
 
@@ -34,11 +35,11 @@ _ENVIRONMENT = {
 
 
 def load_litellm() -> Any:
-    """The litellm module, set not to phone home, print, or warn (importing it takes 2-3 seconds)."""
+    """The litellm module, set not to phone home, print, or warn (importing it takes seconds)."""
     with _lock:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quick_imports():
             warnings.simplefilter("ignore")
             litellm: Any = importlib.import_module("litellm")
         # Its Router starts a coroutine that it never awaits when an endpoint is put aside outside an event loop.

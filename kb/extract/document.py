@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kb.config import ExtractionSettings
@@ -18,9 +16,10 @@ from kb.extract.outline import outline_paths, place_sections
 from kb.extract.paragraphs import page_text
 from kb.extract.pdfium_reader import PDFIUM_LOCK
 from kb.extract.reading import Reading, RefusedError, read_document
+from kb.garbage import without_collection
 from kb.types import DocumentStatus, ExtractedDocument, Metadata, Page, PageStatus
 
-__all__ = ["extract_document", "finish", "refused", "without_collection"]
+__all__ = ["extract_document", "finish", "refused"]
 
 _NAMED_PAGES = 12  # how many page ranges a reason names
 
@@ -41,18 +40,6 @@ def extract_document(
         return refused(path, refusal)
     except MemoryError:
         return refused(path, RefusedError(DocumentStatus.OVER_LIMIT, "not enough memory"))
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """Without garbage collection meanwhile: it would look through every line again and again, and find nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def refused(path: Path, refusal: RefusedError) -> ExtractedDocument:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from kb.config import ExtractionSettings
-from kb.extract.document import finish, refused, without_collection
+from kb.extract.document import finish, refused
 from kb.extract.layout import RawPage
 from kb.extract.reading import Reading, RefusedError, read_document
+from kb.garbage import without_collection
 from kb.types import DocumentStatus, ExtractedDocument, PageStatus
 
 __all__ = ["MEMORY_EXIT", "read_into_spool", "recover", "resume", "start_worker"]

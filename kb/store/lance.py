@@ -1,34 +1,40 @@
-"""LanceDB, imported in half of its time: a second of every process.
+"""LanceDB, imported in a third of its time: two seconds of every process.
 
-It brings a generated client of a REST catalogue along, which nothing here uses, and half of importing it went into
-checks of the arguments of that client's functions. Imported before this, LanceDB is as it is.
+It brings a generated client of a REST catalogue along, of which it takes the data types and nothing here uses anything;
+importing the client's functions, 40,000 lines, waits here until somebody asks for one. Imported before this, LanceDB is
+as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import sys
 from typing import Any
 
-import pydantic
+from kb.importing import quick_imports
 
 __all__: list[str] = []
 
 CLIENT = "lance_namespace_urllib3_client"
 
-_validate_call = pydantic.validate_call
+
+def _import_when_used(name: str) -> None:
+    """Makes an installed package known whose own file runs when something of it is asked for, not when one of its
+    modules is imported."""
+    spec = None if name in sys.modules else importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        return
+    package, loader = importlib.util.module_from_spec(spec), spec.loader
+
+    def run_and_get(attribute: str) -> Any:
+        del package.__getattr__
+        loader.exec_module(package)
+        return getattr(package, attribute)
+
+    package.__getattr__ = run_and_get  # type: ignore[method-assign]
+    sys.modules[name] = package
 
 
-def _but_for_the_client(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """What pydantic's decorator does, for every other module that is imported meanwhile too."""
-    if function is None:
-        return _validate_call(**options)
-    if function.__module__.startswith(CLIENT):
-        return function
-    return _validate_call(function, **options)
-
-
-pydantic.validate_call = _but_for_the_client
-try:
+_import_when_used(CLIENT)
+with quick_imports():
     import lancedb  # noqa: F401
-finally:
-    pydantic.validate_call = _validate_call

@@ -27,6 +27,8 @@ FLOORS = [
         "presence",
         "headline",
         "shown",
+        "garbage",
+        "importing",
     },
     {"extract", "chunk", "embed", "store", "sources", "exports", "judgements"},
     {"report", "plan", "space", "results", "bundled", "page_view", "backup", "collection_map", "charts"},
