@@ -42,8 +42,8 @@ def run(config: ServerConfig) -> int:
         print(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}", file=sys.stderr)
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, listener))
+    # Closing it would wait for a model that is still loading. The process ends with all that is in it (__main__).
+    return asyncio.Runner(loop_factory=_loop_factory()).run(_serve(config, listener))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

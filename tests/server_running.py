@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from server_forking import ForkedServer, fork_server
 
 MODEL = "all-MiniLM-L6-v2"
 START_SECONDS = 120
@@ -22,7 +23,7 @@ START_SECONDS = 120
 class RunningServer:
     """A server under test. `url` is without /v1."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedServer
     url: str
     log: Path
     key: str = ""
@@ -42,17 +43,22 @@ class RunningServer:
 
 
 def start_server(
-    folder: Path, *options: str, environment: dict[str, str] | None = None, wait: bool = True
+    folder: Path,
+    *options: str,
+    environment: dict[str, str] | None = None,
+    wait: bool = True,
+    from_nothing: bool = False,
 ) -> RunningServer:
-    """Starts a server; with `wait` it is ready, else only its port is known."""
-    ready = folder / "ready.json"
-    command: Sequence[str] = [sys.executable, "-m", "server", "--port", "0", "--ready-file", str(ready), *options]
+    """Starts a server; with `wait` it is ready, else only its port is known.
+
+    `from_nothing` it is a new interpreter, for tests of what happens before and while it imports.
+    """
+    ready, log = folder / "ready.json", folder / "server.log"
+    options = ("--port", "0", "--ready-file", str(ready), *options)
     known = os.environ | {"PYTHONUNBUFFERED": "1"} | (environment or {})
-    log = folder / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, env=known)
+    process = (_new_interpreter if from_nothing else fork_server)(options, known, log)
     deadline = time.monotonic() + START_SECONDS
-    while " at http" not in log.read_text() or (wait and not ready.exists()):
+    while not log.exists() or " at http" not in log.read_text() or (wait and not ready.exists()):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
@@ -61,3 +67,18 @@ def start_server(
         assert json.loads(ready.read_text())["url"] == url
     key = (environment or {}).get("PDFKB_SERVER_API_KEY", "").split(",")[0]
     return RunningServer(process, url, log, key)
+
+
+def refused(folder: Path, *options: str) -> str:
+    """What a server says that ends by itself."""
+    log = folder / "server.log"
+    assert fork_server(options, dict(os.environ), log).wait(START_SECONDS) != 0
+    said = log.read_text()
+    assert "Traceback" not in said
+    return said
+
+
+def _new_interpreter(options: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[str]:
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "server", *options]
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, env=environment)

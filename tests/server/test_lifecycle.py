@@ -18,18 +18,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from server_running import MODEL, RunningServer, start_server
+from server_running import MODEL, RunningServer, refused, start_server
 from tiny_models import make_cross_encoder
 
 BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]
-
-
-def refused(*options: str) -> str:
-    command = [sys.executable, "-m", "server", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 # Read by Python itself at the start of the process; says in which order things happen.
@@ -49,7 +41,7 @@ sys.addaudithook(watch)
 def test_the_port_is_open_before_torch_is_even_imported(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(ORDER)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    server = start_server(tmp_path, environment={"PYTHONPATH": path})
+    server = start_server(tmp_path, environment={"PYTHONPATH": path}, from_nothing=True)
     try:
         said = server.log.read_text()
         assert 0 <= said.index("BOUND") < said.index(" at http") < said.index("TORCH")
@@ -62,7 +54,7 @@ def test_the_port_is_open_within_two_seconds(tmp_path: Path) -> None:
     seconds = [math.inf]
     while min(seconds) >= 2 and len(seconds) <= 3:
         started = time.monotonic()
-        server = start_server(tmp_path, wait=False)
+        server = start_server(tmp_path, wait=False, from_nothing=True)
         try:
             assert server.client.get("/livez").status_code == 200
             seconds.append(time.monotonic() - started)
@@ -73,6 +65,27 @@ def test_the_port_is_open_within_two_seconds(tmp_path: Path) -> None:
         finally:
             assert server.stop() == 0
     assert min(seconds) < 2, seconds
+
+
+# A model that takes longer to load than anybody waits.
+LOADING = """
+import sys, time
+
+def watch(event, arguments):
+    if event == "import" and arguments[0] == "torch":
+        time.sleep(600)
+
+sys.addaudithook(watch)
+"""
+
+
+def test_sigterm_does_not_wait_for_a_model_that_is_still_loading(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LOADING)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    server = start_server(tmp_path, environment={"PYTHONPATH": path}, wait=False, from_nothing=True)
+    assert server.client.get("/startupz").status_code == 503
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_probes_answer_while_the_model_is_busy(server: RunningServer) -> None:
@@ -158,8 +171,8 @@ def test_overload_is_a_429_that_says_when_to_come_back(tmp_path: Path) -> None:
 # --- refusing to start -----------------------------------------------------------------------------------------------
 
 
-def test_beyond_loopback_it_wants_a_key_or_a_clear_word() -> None:
-    assert "--allow-anonymous" in refused("--host", "0.0.0.0")
+def test_beyond_loopback_it_wants_a_key_or_a_clear_word(tmp_path: Path) -> None:
+    assert "--allow-anonymous" in refused(tmp_path, "--host", "0.0.0.0")
 
 
 def test_with_that_word_it_lets_anyone_in(tmp_path: Path) -> None:
@@ -179,10 +192,10 @@ def test_with_that_word_it_lets_anyone_in(tmp_path: Path) -> None:
         (("--device", "no-such-device"), "no-such-device"),
     ],
 )
-def test_what_is_not_to_be_had_here_is_said(options: tuple[str, ...], said: str) -> None:
+def test_what_is_not_to_be_had_here_is_said(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     if options[1] in ("openvino", "onnx") and importlib.util.find_spec("optimum"):
         pytest.skip("it is to be had here")
-    assert said in refused("--port", "0", *options)
+    assert said in refused(tmp_path, "--port", "0", *options)
 
 
 @pytest.mark.parametrize(
@@ -205,13 +218,13 @@ def test_what_is_not_to_be_had_here_is_said(options: tuple[str, ...], said: str)
         (("--models", "x"), "unrecognized arguments"),
     ],
 )
-def test_flags_that_make_no_sense_are_said(options: tuple[str, ...], said: str) -> None:
-    assert said in refused(*options)
+def test_flags_that_make_no_sense_are_said(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    assert said in refused(tmp_path, *options)
 
 
 def test_a_file_of_keys_with_none_in_it_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("\n  \n")
-    assert "has no key in it" in refused("--api-key-file", str(tmp_path / "keys"))
+    assert "has no key in it" in refused(tmp_path, "--api-key-file", str(tmp_path / "keys"))
 
 
 def test_a_model_answers_to_each_of_its_names(tmp_path: Path) -> None:
@@ -225,29 +238,31 @@ def test_a_model_answers_to_each_of_its_names(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_port_that_is_taken_is_named() -> None:
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert f"cannot listen on 127.0.0.1:{taken.getsockname()[1]}" in refused("--port", str(taken.getsockname()[1]))
+        assert f"cannot listen on 127.0.0.1:{taken.getsockname()[1]}" in refused(
+            tmp_path, "--port", str(taken.getsockname()[1])
+        )
 
 
 def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    said = refused("--port", "0", "--model", f"good={MODEL}", "--model", str(tmp_path / "empty"))
+    said = refused(tmp_path, "--port", "0", "--model", f"good={MODEL}", "--model", str(tmp_path / "empty"))
     assert f"empty could not be loaded from {tmp_path / 'empty'}" in said
 
 
 def test_a_cross_encoder_that_gives_no_single_score_ends_the_server(tmp_path: Path) -> None:
     model = make_cross_encoder(tmp_path, labels=3)
-    assert "it classifies pairs into 3 kinds" in refused("--port", "0", "--model", str(model))
+    assert "it classifies pairs into 3 kinds" in refused(tmp_path, "--port", "0", "--model", str(model))
 
 
 def test_it_takes_as_many_connections_as_the_system_allows(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
     try:
-        server = start_server(tmp_path, wait=False)
+        server = start_server(tmp_path, wait=False, from_nothing=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     try:

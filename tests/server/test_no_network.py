@@ -34,7 +34,7 @@ print("WATCHED", flush=True)
 def test_it_never_leaves_the_machine(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HOOK)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    server = start_server(tmp_path, environment={"PYTHONPATH": path})
+    server = start_server(tmp_path, environment={"PYTHONPATH": path}, from_nothing=True)
     try:
         assert server.embed(["a text", "another"]).status_code == 200
         assert server.client.get("/metrics").status_code == 200

@@ -111,7 +111,7 @@ def test_without_being_asked_for_nothing_of_it_is_imported(tmp_path: Path) -> No
         "os._exit = say\n"
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    server = start_server(tmp_path, environment={"PYTHONPATH": path})
+    server = start_server(tmp_path, environment={"PYTHONPATH": path}, from_nothing=True)
     assert server.embed("a text").status_code == 200
     assert server.stop() == 0
     assert "SDK False" in server.log.read_text()
