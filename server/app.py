@@ -70,6 +70,7 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     names = ", ".join(source.names[0] for source in config.models)
     print(f"Serving {names} at {url}/v1 (loading …)", flush=True)
+    ending = asyncio.Event()
     # Our own signal handling: uvicorn's would end the connections before the queue is drained.
     server = HttpServer(
         uvicorn.Config(
@@ -83,10 +84,10 @@ async def _serve(config: ServerConfig, listener: socket.socket) -> int:
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,  # after our own draining; a batch that hangs must not keep the process
-        )
+        ),
+        hurry=ending,
     )
     serving_task = asyncio.create_task(server._serve([listener]))
-    ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)

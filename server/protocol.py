@@ -16,8 +16,6 @@ __all__ = ["Protocol"]
 
 # The parser keeps whatever comes before the body, of which the limit for bodies knows nothing.
 MOST_HEAD_BYTES = 65_536
-# For how long a server that ends listens to a client whose request crosses the end of its connection.
-LINGER_SECONDS = 0.3
 # Java's HttpClient asks for HTTP/2 by this header with every request, the parser then takes no body, and the answer
 # would be that there is none. A server may pass over the offer, so it is made a header that means nothing.
 UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
@@ -30,6 +28,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.used_at = 0.0  # when it was made, or a request was answered; by the loop's clock
         self._in_head = True
         self._head_bytes = 0
         self._begun = b""  # a header whose line has not come to its end
@@ -38,6 +37,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for a first request."""
         super().connection_made(transport)
+        self.used_at = self.loop.time()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -45,10 +45,10 @@ class Protocol(HttpToolsProtocol):
         self._head_is_there()
         super().connection_lost(exc)
 
-    def shutdown(self) -> None:
-        """Ends the connection, after a while in which a request that is on its way is still answered (that the server
-        is ending): closed at once, the client would see a reset, and not know whether anything was done."""
-        self.loop.call_later(LINGER_SECONDS, super().shutdown)
+    def on_response_complete(self) -> None:
+        """Another request may come soon."""
+        self.used_at = self.loop.time()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Part of a request, or several."""

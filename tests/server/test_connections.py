@@ -50,7 +50,9 @@ async def answers_ok(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def shut_down_before_it_is_accepted(listener: socket.socket) -> bytes:
-    server = HttpServer(uvicorn.Config(answers_ok, http=Protocol, lifespan="off", ws="none", log_level="warning"))
+    server = HttpServer(
+        uvicorn.Config(answers_ok, http=Protocol, lifespan="off", ws="none", log_level="warning"), asyncio.Event()
+    )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup([listener])

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from server_running import RunningServer, start_server
 
-RESTARTS = int(os.environ.get("PDFKB_RESTARTS", "2"))
+RESTARTS = int(os.environ.get("PDFKB_RESTARTS", "4"))
 CLIENTS = 6
 TEXTS = [f"Sentence number {index} about freight costs and margins. " * 4 for index in range(12)]
 
