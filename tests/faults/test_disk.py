@@ -6,14 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from making import make_pdf, write_config
 
 from kb import KnowledgeBase
+from kb.cli import main
 
 # Root may write anywhere and read anything, unless these are taken away.
 ORDINARY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
@@ -41,8 +43,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def run(*command: object, as_user: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    whole = [*as_user, sys.executable, "-m", "kb", *map(str, command)]
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    done = CliRunner().invoke(main, [*map(str, command)])
+    return subprocess.CompletedProcess(command, done.exit_code, done.stdout, done.stderr)
+
+
+def run_as_ordinary_user(*command: object) -> subprocess.CompletedProcess[str]:
+    whole = [*ORDINARY, sys.executable, "-m", "kb", *map(str, command)]
     return subprocess.run(whole, capture_output=True, text=True, timeout=200, check=False)
 
 
@@ -87,11 +94,11 @@ def test_a_read_only_store_is_said_and_can_be_searched(papers: Path, tmp_path: P
     assert run("ingest", papers / "0.pdf", "--config", config).returncode == 0
     set_writable(tmp_path / "kb" / "data", False)
     try:
-        line = refused(run("ingest", papers / "1.pdf", "--config", config, as_user=ORDINARY))
+        line = refused(run_as_ordinary_user("ingest", papers / "1.pdf", "--config", config))
         assert "Store error" in line
         assert "Make the folder writable" in line
-        assert run("search", "report 0", "--config", config, as_user=ORDINARY).returncode == 0
-        assert run("status", "--config", config, as_user=ORDINARY).returncode == 0
+        assert run_as_ordinary_user("search", "report 0", "--config", config).returncode == 0
+        assert run_as_ordinary_user("status", "--config", config).returncode == 0
     finally:
         set_writable(tmp_path / "kb" / "data", True)
     assert run("ingest", papers / "1.pdf", "--config", config).returncode == 0
@@ -102,7 +109,7 @@ def test_a_folder_where_no_store_can_be_made(papers: Path, tmp_path: Path, endpo
     config = write_config(tmp_path / "kb", endpoint)
     (tmp_path / "kb").chmod(0o555)
     try:
-        line = refused(run("ingest", papers / "1.pdf", "--config", config, as_user=ORDINARY))
+        line = refused(run_as_ordinary_user("ingest", papers / "1.pdf", "--config", config))
     finally:
         (tmp_path / "kb").chmod(0o755)
     assert "Make the folder writable" in line

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from making import make_pdf, write_config
+from server_running import start_server
 
 from kb import KnowledgeBase
-from kb.bundled import bundled_server
 from kb.report import Outcome
 
 DOCUMENTS = 12
@@ -77,20 +77,12 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in " ".join(listed).split()]
 
 
-def runs(pid: int, words: bytes) -> bool:
-    try:
-        return words in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def is_worker(pid: int) -> bool:
     """Whether it reads PDFs; multiprocessing's resource tracker does not."""
-    return runs(pid, b"spawn_main")
-
-
-def is_server(pid: int) -> bool:
-    return runs(pid, b"-m\0server")
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def kill(pid: int) -> None:
@@ -154,17 +146,13 @@ def test_kill_9_of_a_worker_fails_at_most_its_document(
 def test_kill_9_of_the_server_keeps_what_was_embedded_and_says_how_to_go_on(
     papers: Path, tmp_path: Path, endpoint: str, undisturbed: tuple[Content, np.ndarray], seed: int
 ) -> None:
-    known = set(children_of(os.getpid()))
-    with bundled_server() as url:
-        servers = [child for child in children_of(os.getpid()) if child not in known and is_server(child)]
-        config = write_config(tmp_path, url, batch_size=4, concurrency=1, retries=0)
-        process = start_ingest(papers, config)
-        begun(process, config)
-        time.sleep(random.Random(seed).uniform(0.0, RUN_SECONDS))
-        assert servers
-        for server in servers:
-            kill(server)
-        output, errors = process.communicate(timeout=120)
+    server = start_server(tmp_path)
+    config = write_config(tmp_path, f"{server.url}/v1", batch_size=4, concurrency=1, retries=0)
+    process = start_ingest(papers, config)
+    begun(process, config)
+    time.sleep(random.Random(seed).uniform(0.0, RUN_SECONDS))
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    output, errors = process.communicate(timeout=120)
     assert process.returncode in (0, 1, 2), errors
     if process.returncode:
         assert "Connection error" in output + errors
