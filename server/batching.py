@@ -31,7 +31,8 @@ Forward = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
 STARVING_SECONDS = 2.0
 # How much of the queue is looked at to put texts of like length together.
 SORT_WINDOW_BATCHES = 8
-# Padded tokens to real ones; small batches may have more, for a batch of its own costs more than its padding.
+# Padded tokens to real ones; small batches may have more. Neither may have more padding than a batch of its own costs:
+# of a machine that computes slowly that is next to none (AVX2 without bfloat16: 6 ms, as long as 27 tokens take).
 MOST_PADDING = 1.15
 # Clients that were just answered often ask again at once. For so much of the last forward pass they are waited for,
 # unless a batch is full: one batch of all costs less than two by turns (all-MiniLM-L6-v2 on 2 cores, 32 clients with a
@@ -64,6 +65,7 @@ class Batcher:
         self._expected = 1  # texts that were there when the last batch ran: its own, and those in the queue
         self._patient_until = 0.0
         self.tokens_per_second = FIRST_TOKENS_PER_SECOND
+        self.start_seconds = math.inf  # of a batch with next to nothing in it
         self.queued_tokens = 0
         self.queued_requests = 0
         self._running_tokens = 0
@@ -209,7 +211,9 @@ class Batcher:
     def _fits(self, longest: int, texts: int, real: int) -> bool:
         """Whether texts of so many real tokens make a batch: within the budget, and with little padding."""
         padded = longest * texts
-        return padded <= self.budget and (padded <= MOST_PADDING * real or padded <= self.budget // 4)
+        if padded > self.budget or padded - real > self.start_seconds * self.tokens_per_second:
+            return False
+        return padded <= MOST_PADDING * real or padded <= self.budget // 4
 
     def _embed_batch(self, batch: list[Item]) -> None:
         ids = [work.ids[index] for work, index in batch]

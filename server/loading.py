@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,16 @@ from server.tokenizing import Encoded
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
 
-__all__ = ["LEAST_COSINE", "Model", "computes_in", "devices", "fitting_budget", "load_model", "measured_rate"]
+__all__ = [
+    "LEAST_COSINE",
+    "Model",
+    "computes_in",
+    "devices",
+    "fitting_budget",
+    "load_model",
+    "measured_rate",
+    "measured_start",
+]
 
 Model = EmbeddingModel | CrossEncoderModel
 
@@ -49,6 +59,7 @@ LEAST_COSINE = 0.999
 # The same for the scores of cross-encoders, which a sigmoid puts between 0 and 1.
 MOST_SCORE_DIFFERENCE = 0.02
 RATE_TOKENS = 256
+FEW_TOKENS = 4
 
 
 def devices(asked: str | None) -> list[str | None]:
@@ -97,9 +108,18 @@ def measured_rate(forward: Forward, max_tokens: int) -> float:
     """Tokens a second of a small batch, for the first estimates of how long others will take: a model of billions of
     parameters on a CPU is slow, which must not be taken for hanging."""
     length = min(max_tokens, RATE_TOKENS // 2)
+    return 2 * length / _seconds(forward, [[1] * length] * 2)
+
+
+def measured_start(forward: Forward) -> float:
+    """Seconds of a batch with next to nothing in it, which every batch costs: mostly of reading the weights."""
+    return min(_seconds(forward, [[1] * FEW_TOKENS]) for _ in range(3))
+
+
+def _seconds(forward: Forward, ids: Sequence[Sequence[int]]) -> float:
     started = time.perf_counter()
-    forward([[1] * length] * 2)
-    return 2 * length / max(time.perf_counter() - started, 1e-6)
+    forward(ids)
+    return max(time.perf_counter() - started, 1e-6)
 
 
 @cache

@@ -95,7 +95,7 @@ class Serving:
         self._served |= dict.fromkeys(source.names, served)
 
     def _batcher(self, model: Model) -> Batcher:
-        from server.loading import fitting_budget, measured_rate
+        from server.loading import fitting_budget, measured_rate, measured_start
 
         on_cpu = model.device == "cpu"
         cpu_tokens = CPU_BATCH_TOKENS // (2 if model.dtype.itemsize > 2 else 1)
@@ -104,6 +104,7 @@ class Serving:
             budget = fitting_budget(model.forward, budget, model.max_tokens)
         batcher = Batcher(model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name)
         batcher.tokens_per_second = measured_rate(model.forward, model.max_tokens)
+        batcher.start_seconds = measured_start(model.forward)
         return batcher
 
     @property

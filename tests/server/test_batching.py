@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -102,6 +103,20 @@ def test_texts_of_like_length_go_together(model: Model, batcher: Batcher) -> Non
     real = sum(len(ids) for batch in model.batches for ids in batch)
     padded = sum(max(map(len, batch)) * len(batch) for batch in model.batches)
     assert padded <= 1.15 * real
+
+
+@pytest.mark.parametrize(("start_seconds", "batches"), [(0.0, 8), (math.inf, 1)])
+def test_padding_costs_no_more_than_a_batch_of_its_own(start_seconds: float, batches: int) -> None:
+    model = Model()
+    batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test")
+    batcher.start_seconds = start_seconds
+
+    async def ask() -> None:
+        await batcher.submit(texts(*[1, 2, 3, 4, 5, 6, 7, 8] * 2))
+
+    asyncio.run(ask())
+    batcher.close()
+    assert len(model.batches) == batches
 
 
 def test_a_question_goes_before_a_bulk_job(model: Model, batcher: Batcher) -> None:

@@ -26,7 +26,7 @@ from server import batching, serving
 from server.app import TRIM_SECONDS
 from server.batching import Batcher
 from server.config import parse_arguments
-from server.loading import measured_rate
+from server.loading import measured_rate, measured_start
 from server.metrics import Metrics
 from server.serving import Serving
 
@@ -105,6 +105,14 @@ def test_a_model_that_is_slow_is_not_taken_for_one_that_hangs() -> None:
 
     assert 200 < measured_rate(slow, 512) <= 500
     assert 200 < measured_rate(slow, 16) <= 500
+
+
+def test_what_every_batch_costs_is_known_before_the_first_one_comes() -> None:
+    def slow(batch: Sequence[Sequence[int]]) -> np.ndarray:
+        time.sleep(0.05 + sum(map(len, batch)) / 500)
+        return np.zeros((len(batch), 1), np.float32)
+
+    assert 0.05 < measured_start(slow) < 0.1
 
 
 def test_a_client_that_leaves_as_its_answer_is_ready_ends_no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
