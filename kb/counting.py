@@ -19,7 +19,7 @@ __all__ = ["MeasuredText", "WordCounter", "splits_at_spaces"]
 # Only these four are space to every tokenizer; what else is stays within a word.
 SPACES = " \t\r\n"
 # A word with the space before it.
-WORD = re.compile(r"[ \t\r\n]*[^ \t\r\n]+|[ \t\r\n]+\Z")
+WORD = re.compile(rf"[{SPACES}]*[^{SPACES}]+|[{SPACES}]+\Z")
 # Text without spaces, as Chinese is written, has no words that come again: none may be longer, but for some in ten.
 LONG_WORD = 60
 MOST_LONG = 0.1

@@ -32,7 +32,7 @@ STARVING_SECONDS = 2.0
 # How much of the queue is looked at to put texts of like length together.
 SORT_WINDOW_BATCHES = 8
 # Padded tokens to real ones; small batches may have more. Neither may have more padding than a batch of its own costs:
-# of a machine that computes slowly that is next to none (AVX2 without bfloat16: 6 ms, as long as 27 tokens take).
+# where computing is slow that is next to none (AVX2 without bfloat16: measured as 12 ms, as long as 40 tokens take).
 MOST_PADDING = 1.15
 # Clients that were just answered often ask again at once. For so much of the last forward pass they are waited for,
 # unless a batch is full: one batch of all costs less than two by turns (all-MiniLM-L6-v2 on 2 cores, 32 clients with a

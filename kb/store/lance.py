@@ -1,4 +1,4 @@
-"""LanceDB, imported in a third of its time: two seconds of every process.
+"""LanceDB, imported in half of its time: nearly two seconds of every process.
 
 It brings a generated client of a REST catalogue along, of which it takes the data types and nothing here uses anything;
 importing the client's functions, 40,000 lines, waits here until somebody asks for one. Imported before this, LanceDB is

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 from server_running import start_server
 
+from server import connections
 from server.connections import HttpServer
 from server.protocol import Protocol
 
@@ -49,13 +50,17 @@ async def answers_ok(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def shut_down_before_it_is_accepted(listener: socket.socket) -> bytes:
-    server = HttpServer(
-        uvicorn.Config(answers_ok, http=Protocol, lifespan="off", ws="none", log_level="warning"), asyncio.Event()
-    )
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
+async def started(listener: socket.socket, hurry: asyncio.Event) -> HttpServer:
+    config = uvicorn.Config(answers_ok, http=Protocol, lifespan="off", ws="none", log_level="warning")
+    server = HttpServer(config, hurry)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
     await server.startup([listener])
+    return server
+
+
+async def shut_down_before_it_is_accepted(listener: socket.socket) -> bytes:
+    server = await started(listener, asyncio.Event())
     with socket.create_connection(listener.getsockname(), timeout=30) as connection:  # which the loop does not see yet
         connection.sendall(REQUEST)
         await server.shutdown([listener])
@@ -69,3 +74,20 @@ def test_a_request_whose_connection_only_the_kernel_has_made_is_answered(loop_fa
         listener.listen()
         answer = runner.run(shut_down_before_it_is_accepted(listener))
     assert answer.endswith(b"\r\n\r\nok")
+
+
+async def shut_down_in_a_hurry(listener: socket.socket) -> bytes:
+    hurry = asyncio.Event()
+    server = await started(listener, hurry)
+    with socket.create_connection(listener.getsockname(), timeout=30) as connection:
+        hurry.set()
+        await asyncio.wait_for(server.shutdown([listener]), 60)
+        return await asyncio.to_thread(until_closed, connection)
+
+
+def test_whoever_asks_twice_does_not_wait_for_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LINGER_SECONDS", 600.0)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        assert asyncio.run(shut_down_in_a_hurry(listener)) == b""
