@@ -51,7 +51,9 @@ async def answers_ok(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def started(listener: socket.socket, hurry: asyncio.Event) -> HttpServer:
-    config = uvicorn.Config(answers_ok, http=Protocol, lifespan="off", ws="none", log_level="warning")
+    config = uvicorn.Config(
+        answers_ok, http=Protocol, lifespan="off", ws="none", log_level="warning", timeout_keep_alive=600
+    )
     server = HttpServer(config, hurry)
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -81,7 +83,7 @@ async def shut_down_in_a_hurry(listener: socket.socket) -> bytes:
     server = await started(listener, hurry)
     with socket.create_connection(listener.getsockname(), timeout=30) as connection:
         hurry.set()
-        await asyncio.wait_for(server.shutdown([listener]), 60)
+        await asyncio.wait_for(server.shutdown([listener]), 20)
         return await asyncio.to_thread(until_closed, connection)
 
 
