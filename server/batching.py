@@ -1,4 +1,4 @@
-"""The queue of a model: texts of all requests, in batches of a token budget, sorted by length, one forward at a time.
+"""The queue of a model: texts of all requests, in batches of a token budget, one forward at a time.
 
 There is no timer: a batch is formed the moment the model is free, of what waits then, so a lone request never waits
 and a busy server fills its batches by itself. Small requests go before bulk ones; once a bulk request
@@ -29,10 +29,9 @@ logger = logging.getLogger(__name__)
 Forward = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
 
 STARVING_SECONDS = 2.0
-# How much of the queue is looked at to put texts of like length together.
+# How much of the queue is looked at to put texts of like length together, where batches are padded.
 SORT_WINDOW_BATCHES = 8
-# Padded tokens to real ones; small batches may have more. Neither may have more padding than a batch of its own costs:
-# where computing is slow that is next to none (AVX2 without bfloat16: measured as 12 ms, as long as 40 tokens take).
+# Padded tokens to real ones; small batches may have more.
 MOST_PADDING = 1.15
 # Clients that were just answered often ask again at once. For so much of the last forward pass they are waited for,
 # unless a batch is full: one batch of all costs less than two by turns (all-MiniLM-L6-v2 on 2 cores, 32 clients with a
@@ -51,8 +50,11 @@ STUCK_SECONDS = 10.0
 class Batcher:
     """Owns the model's thread. `submit` is called on the event loop; everything else happens in the thread."""
 
-    def __init__(self, forward: Forward, *, max_batch_tokens: int, metrics: Metrics, name: str) -> None:
+    def __init__(
+        self, forward: Forward, *, max_batch_tokens: int, metrics: Metrics, name: str, pads: bool = True
+    ) -> None:
         self._forward = forward
+        self._pads = pads  # whether texts take the time of the longest of their batch
         self.budget = max_batch_tokens
         self._metrics = metrics
         self._name = name
@@ -65,7 +67,6 @@ class Batcher:
         self._expected = 1  # texts that were there when the last batch ran: its own, and those in the queue
         self._patient_until = 0.0
         self.tokens_per_second = FIRST_TOKENS_PER_SECOND
-        self.start_seconds = math.inf  # of a batch with next to nothing in it
         self.queued_tokens = 0
         self.queued_requests = 0
         self._running_tokens = 0
@@ -155,34 +156,44 @@ class Batcher:
         return len(self._interactive) + len(self._bulk) >= self._wanted or self.queued_tokens >= self.budget
 
     def _take(self) -> list[Item]:
-        """Texts up to the budget of padded tokens, the longest together; abandoned ones are dropped on the way."""
+        """Texts up to the budget, in their order, or those of like length; abandoned ones are dropped on the way."""
         starving = bool(self._bulk) and time.monotonic() - self._bulk[0][0].queued_at > STARVING_SECONDS
         bulk_first = starving and not self._bulk_was_first  # in turn, so that neither lane starves
         self._bulk_was_first = bulk_first
         lanes = (self._bulk, self._interactive) if bulk_first else (self._interactive, self._bulk)
-        window: list[Item] = []
+        for lane in lanes:  # not both at once: a question does not wait for bulk texts to be computed
+            if self._pads:
+                batch = self._cut(self._first(lane, self.budget * SORT_WINDOW_BATCHES))
+            else:
+                batch = self._first(lane, self.budget)
+                self._leave(batch)
+            if batch:
+                return batch
+        return []
+
+    def _first(self, lane: deque[Item], most_tokens: int) -> list[Item]:
+        """Takes texts of so many tokens, at least one, from a lane."""
+        found: list[Item] = []
         tokens = 0
-        for lane in lanes:
-            while lane and tokens < self.budget * SORT_WINDOW_BATCHES:
-                work, index = lane.popleft()
-                if work.future.done():  # nobody waits for it any more
-                    self._leave([(work, index)])
-                    self._metrics.cancelled.labels("queue").inc()
-                    continue
-                window.append((work, index))
-                tokens += len(work.ids[index])
-            if window:
-                break  # a question is not padded to the length of a bulk text
-        return self._cut(window)
+        while lane and (not found or tokens + _length(lane[0]) <= most_tokens):
+            item = lane.popleft()
+            if item[0].future.done():  # nobody waits for it any more
+                self._leave([item])
+                self._metrics.cancelled.labels("queue").inc()
+                continue
+            found.append(item)
+            tokens += _length(item)
+        return found
 
     def _cut(self, window: list[Item]) -> list[Item]:
+        """Texts of like length; the others go back."""
         if not window:
             return []
         oldest = window[0]
-        window.sort(key=lambda item: len(item[0].ids[item[1]]))
+        window.sort(key=_length)
         # The batch is a run of the sorted window that holds the oldest text, so that none waits for ever.
         start = end = window.index(oldest)
-        lengths = [len(work.ids[index]) for work, index in window]
+        lengths = [_length(item) for item in window]
         real = lengths[start]
         while True:
             longer = end + 1 < len(window) and self._fits(lengths[end + 1], end + 2 - start, real + lengths[end + 1])
@@ -211,14 +222,12 @@ class Batcher:
     def _fits(self, longest: int, texts: int, real: int) -> bool:
         """Whether texts of so many real tokens make a batch: within the budget, and with little padding."""
         padded = longest * texts
-        if padded > self.budget or padded - real > self.start_seconds * self.tokens_per_second:
-            return False
-        return padded <= MOST_PADDING * real or padded <= self.budget // 4
+        return padded <= self.budget and (padded <= MOST_PADDING * real or padded <= self.budget // 4)
 
     def _embed_batch(self, batch: list[Item]) -> None:
         ids = [work.ids[index] for work, index in batch]
         works = dict.fromkeys(work for work, _ in batch)
-        real, padded = sum(map(len, ids)), max(map(len, ids)) * len(ids)
+        real, padded = sum(map(len, ids)), self._computed(ids)
         started = time.monotonic()
         for work in works:
             work.timings.queue = started - work.queued_at - work.timings.forward
@@ -239,6 +248,10 @@ class Batcher:
         self._deliver(batch, vectors)  # before the metrics: somebody waits for it
         self._metrics.observe_batch(len(ids), real, padded, seconds)
 
+    def _computed(self, ids: Sequence[Sequence[int]]) -> int:
+        """Tokens that the model computes for a batch, real ones and padding."""
+        return max(map(len, ids)) * len(ids) if self._pads else sum(map(len, ids))
+
     def _embed_or_split(self, ids: list[Sequence[int]]) -> list[NDArray[np.float32] | BaseException]:
         """A vector or an error for each text. Memory that runs out halves the budget; one bad text fails alone."""
         try:
@@ -248,7 +261,7 @@ class Batcher:
             error = caught if len(ids) == 1 else caught.with_traceback(None)
         if is_out_of_memory(error) and len(ids) > 1:
             # Of this batch, not of the budget: the halves of a batch may fail one after the other.
-            self.budget = max(min(self.budget, max(map(len, ids)) * len(ids) // 2), LEAST_BUDGET)
+            self.budget = max(min(self.budget, self._computed(ids) // 2), LEAST_BUDGET)
             self._metrics.oom_retries.inc()
             logger.warning("%s: out of memory, batches are now of %d tokens", self._name, self.budget)
         if is_beyond_repair(error):
@@ -275,6 +288,11 @@ class Batcher:
                 finished.setdefault(work.loop, []).append(work)
         for loop, works in finished.items():
             loop.call_soon_threadsafe(_finish, works)
+
+
+def _length(item: Item) -> int:
+    work, index = item
+    return len(work.ids[index])
 
 
 def _finite(vectors: NDArray[np.float32]) -> list[NDArray[np.float32] | BaseException]:

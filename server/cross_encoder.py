@@ -21,6 +21,7 @@ class CrossEncoderModel:
     """`tokenizer` may be used from many threads, `forward` from one at a time."""
 
     kind: Literal["rerank"] = "rerank"
+    pads: Literal[True] = True  # its network reads the first place of each row
 
     def __init__(self, names: tuple[str, ...], encoder: CrossEncoder, dtype: torch.dtype) -> None:
         labels = int(getattr(encoder[0].config, "num_labels", 1))

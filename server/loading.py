@@ -7,8 +7,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from server.model import EmbeddingModel
 from server.packing import pack
 from server.provenance import provenance
 from server.tokenizing import Encoded
+from server.unpadded import can_be_unpadded, repad, unpad
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
 
@@ -38,7 +39,6 @@ __all__ = [
     "fitting_budget",
     "load_model",
     "measured_rate",
-    "measured_start",
 ]
 
 Model = EmbeddingModel | CrossEncoderModel
@@ -58,8 +58,9 @@ CANARIES = (
 LEAST_COSINE = 0.999
 # The same for the scores of cross-encoders, which a sigmoid puts between 0 and 1.
 MOST_SCORE_DIFFERENCE = 0.02
+# Of numbers of unit vectors in float32, which sums in another order change by a millionth or two.
+MOST_UNPADDED_DIFFERENCE = 1e-5
 RATE_TOKENS = 256
-FEW_TOKENS = 4
 
 
 def devices(asked: str | None) -> list[str | None]:
@@ -91,7 +92,7 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     if not (source.is_local or _hub_has_an_address()):
         logger.warning("%s: %s has no address here; looking into the cache of earlier downloads", source.path, HUB)
     encoder = _load(source, config, device)
-    exact = _model(source, encoder, torch.float32)
+    exact = _exact(source, encoder, config)
     wanted = _wanted_dtype(config.dtype, encoder.device)
     model = exact if wanted is torch.float32 else _lowered(exact, encoder, source, config, wanted)
     if model.dtype is torch.float32:
@@ -108,18 +109,9 @@ def measured_rate(forward: Forward, max_tokens: int) -> float:
     """Tokens a second of a small batch, for the first estimates of how long others will take: a model of billions of
     parameters on a CPU is slow, which must not be taken for hanging."""
     length = min(max_tokens, RATE_TOKENS // 2)
-    return 2 * length / _seconds(forward, [[1] * length] * 2)
-
-
-def measured_start(forward: Forward) -> float:
-    """Seconds of a batch with next to nothing in it, which every batch costs: mostly of reading the weights."""
-    return min(_seconds(forward, [[1] * FEW_TOKENS]) for _ in range(3))
-
-
-def _seconds(forward: Forward, ids: Sequence[Sequence[int]]) -> float:
     started = time.perf_counter()
-    forward(ids)
-    return max(time.perf_counter() - started, 1e-6)
+    forward([[1] * length] * 2)
+    return 2 * length / max(time.perf_counter() - started, 1e-6)
 
 
 @cache
@@ -178,6 +170,35 @@ def _settings(source: ModelSource, name: str) -> dict[str, Any]:
     return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
 
 
+def _exact(source: ModelSource, encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> Model:
+    """The model in float32; without padding where torch computes on a CPU by itself and the vectors stay the same."""
+    padded = _model(source, encoder, torch.float32)
+    if isinstance(encoder, SentenceTransformer) and _is_plain(encoder, config) and not config.attention:
+        return _unpadded_if_same(source, encoder, padded)
+    return padded
+
+
+def _unpadded_if_same(source: ModelSource, encoder: SentenceTransformer, padded: Model) -> Model:
+    if not can_be_unpadded(encoder):
+        return padded
+    canaries = _canaries(padded)
+    long = list(chain.from_iterable(canaries)) * 4
+    samples = [*canaries, long[: min(padded.max_tokens, len(long))]]
+    expected = _unit(padded.forward(samples))
+    attention = unpad(encoder)
+    try:
+        model = _model(source, encoder, torch.float32)
+        difference = float(np.abs(_unit(model.forward(samples)) - expected).max())
+        if difference <= MOST_UNPADDED_DIFFERENCE:
+            return model
+        reason = f"the vectors differ by {difference:.1e}"
+    except Exception as error:  # whatever a network says to features that it was not made for
+        reason = f"{type(error).__name__}: {error}"
+    logger.info("%s: batches are padded, for without padding: %s", source.names[0], reason)
+    repad(encoder, attention)
+    return padded
+
+
 def _model(source: ModelSource, encoder: SentenceTransformer | CrossEncoder, dtype: torch.dtype) -> Model:
     if isinstance(encoder, SentenceTransformer):
         return EmbeddingModel(source.names, encoder, dtype)
@@ -232,13 +253,17 @@ def _lowered(
         logger.info("%s: %s, %s", source.names[0], dtype, difference)
         return lower
     logger.warning("%s: %s gives %s, so float32 is used", source.names[0], dtype, difference)
-    return _model(source, _load(source, config, str(encoder.device)), torch.float32)
+    return _exact(source, _load(source, config, str(encoder.device)), config)
 
 
 def _pack(encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> None:
-    """Where torch computes on a CPU by itself; what is compiled is packed by the compiler."""
-    if config.backend == "torch" and encoder.device.type == "cpu" and not config.compile:
+    if _is_plain(encoder, config):
         pack(_network(encoder))
+
+
+def _is_plain(encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> bool:
+    """Whether torch computes on a CPU by itself; what is compiled is made faster by the compiler."""
+    return config.backend == "torch" and encoder.device.type == "cpu" and not config.compile
 
 
 def _canaries(model: Model) -> list[list[int]] | list[Encoded]:

@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 from server.matryoshka import declared_dimensions
 from server.prompts import Prompts
 from server.tokenizing import Encoded, TextTokenizer
+from server.unpadded import unpadded
 
 __all__ = ["EmbeddingModel", "longest", "pad"]
 
@@ -39,11 +40,13 @@ class EmbeddingModel:
         self.default_dimensions: int | None = transformer.truncate_dim
         transformer.truncate_dim = None
         self.dimension = int(transformer.get_embedding_dimension() or 0)
+        transformer.truncate_dim = self.default_dimensions  # for whoever looks at the same transformer next
         declared = declared_dimensions(transformer[0].config, self.dimension)
         self.dimensions = () if declared is None and self.default_dimensions else declared
         self.pools_prompts = all(getattr(module, "include_prompt", True) for module in transformer)
         self.pooling = [str(module.pooling_mode) for module in transformer if hasattr(module, "pooling_mode")]
         self.transformer = transformer
+        self._unpadded = unpadded(transformer, dtype)
         self._padding_id = int(transformer.tokenizer.pad_token_id or 0)
 
     @property
@@ -55,6 +58,11 @@ class EmbeddingModel:
     def device(self) -> str:
         """Where it runs."""
         return str(self.transformer.device)
+
+    @property
+    def pads(self) -> bool:
+        """Whether short texts of a batch take the time of its longest."""
+        return self._unpadded is None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -83,7 +91,15 @@ class EmbeddingModel:
         return vectors
 
     def _run(self, batch: Sequence[Sequence[int]], *, prompt_length: int = 0) -> NDArray[np.float32]:
-        features: dict[str, Any] = pad(batch, self._padding_id, self.transformer.device)
+        if self._unpadded is None:
+            return self._vectors(pad(batch, self._padding_id, self.transformer.device), prompt_length)
+        order = sorted(range(len(batch)), key=lambda row: -len(batch[row]))
+        features = self._unpadded.features([batch[row] for row in order])
+        vectors = np.empty((len(batch), self.dimension), np.float32)
+        vectors[order] = self._vectors(features, prompt_length)[: len(batch)]
+        return vectors
+
+    def _vectors(self, features: dict[str, Any], prompt_length: int) -> NDArray[np.float32]:
         if prompt_length:
             features["prompt_length"] = prompt_length
         with torch.inference_mode():

@@ -95,16 +95,17 @@ class Serving:
         self._served |= dict.fromkeys(source.names, served)
 
     def _batcher(self, model: Model) -> Batcher:
-        from server.loading import fitting_budget, measured_rate, measured_start
+        from server.loading import fitting_budget, measured_rate
 
         on_cpu = model.device == "cpu"
         cpu_tokens = CPU_BATCH_TOKENS // (2 if model.dtype.itemsize > 2 else 1)
         budget = self.config.max_batch_tokens or (cpu_tokens if on_cpu else GPU_BATCH_TOKENS)
         if not on_cpu:  # where memory is scarce, and a full batch takes no time
             budget = fitting_budget(model.forward, budget, model.max_tokens)
-        batcher = Batcher(model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name)
+        batcher = Batcher(
+            model.forward, max_batch_tokens=budget, metrics=self.metrics, name=model.name, pads=model.pads
+        )
         batcher.tokens_per_second = measured_rate(model.forward, model.max_tokens)
-        batcher.start_seconds = measured_start(model.forward)
         return batcher
 
     @property

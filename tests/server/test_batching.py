@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -105,18 +104,23 @@ def test_texts_of_like_length_go_together(model: Model, batcher: Batcher) -> Non
     assert padded <= 1.15 * real
 
 
-@pytest.mark.parametrize(("start_seconds", "batches"), [(0.0, 8), (math.inf, 1)])
-def test_padding_costs_no_more_than_a_batch_of_its_own(start_seconds: float, batches: int) -> None:
+def test_where_nothing_is_padded_requests_run_as_they_came() -> None:
     model = Model()
-    batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test")
-    batcher.start_seconds = start_seconds
+    batcher = Batcher(model, max_batch_tokens=BUDGET, metrics=Metrics(), name="test", pads=False)
 
     async def ask() -> None:
-        await batcher.submit(texts(*[1, 2, 3, 4, 5, 6, 7, 8] * 2))
+        model.gate.clear()
+        first = batcher.submit(texts(3))
+        await asyncio.sleep(0.05)
+        waiting = [batcher.submit(texts(*lengths)) for lengths in ([1, 300, 7, 1, 1], [100, 5, 5, 5, 200], [600] * 5)]
+        model.gate.set()
+        await asyncio.gather(first, *waiting)
 
     asyncio.run(ask())
     batcher.close()
-    assert len(model.batches) == batches
+    # The longest of each first, as many as the budget has room for; what is longer than the budget runs by itself.
+    expected = [[300, 7, 1, 1, 1, 200], [100, 5, 5, 5]] + [[600]] * 5
+    assert [[len(ids) for ids in batch] for batch in model.batches[1:]] == expected
 
 
 def test_a_question_goes_before_a_bulk_job(model: Model, batcher: Batcher) -> None:

@@ -26,7 +26,7 @@ from server import batching, serving
 from server.app import TRIM_SECONDS
 from server.batching import Batcher
 from server.config import parse_arguments
-from server.loading import measured_rate, measured_start
+from server.loading import measured_rate
 from server.metrics import Metrics
 from server.serving import Serving
 
@@ -105,18 +105,6 @@ def test_a_model_that_is_slow_is_not_taken_for_one_that_hangs() -> None:
 
     assert 200 < measured_rate(slow, 512) <= 500
     assert 200 < measured_rate(slow, 16) <= 500
-
-
-def test_what_every_batch_costs_is_known_before_the_first_one_comes() -> None:
-    tokens: list[int] = []
-
-    def slow(batch: Sequence[Sequence[int]]) -> np.ndarray:
-        tokens.append(sum(map(len, batch)))
-        time.sleep(0.05)
-        return np.zeros((len(batch), 1), np.float32)
-
-    assert measured_start(slow) >= 0.05
-    assert max(tokens) < 10
 
 
 def test_a_client_that_leaves_as_its_answer_is_ready_ends_no_watch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,13 +205,13 @@ def test_metrics_tell_the_lanes_apart(server: RunningServer) -> None:
     assert 'kb_embed_queue_seconds_count{lane="bulk"}' in server.client.get("/metrics").text
 
 
-def test_little_of_a_batch_is_padding(server: RunningServer) -> None:
+def test_nothing_of_a_batch_is_padding(server: RunningServer) -> None:
     before = _tokens(server)
     texts = ["word " * (1 + index * 37 % 200) for index in range(256)]
     assert server.embed(texts).status_code == 200
     after = _tokens(server)
     real, padded = after["real"] - before["real"], after["padded"] - before["padded"]
-    assert 1 - real / padded <= 0.15
+    assert padded == real > 0
 
 
 def _tokens(server: RunningServer) -> dict[str, float]:
