@@ -1,0 +1,128 @@
+"""Batches without padding: the vectors are those of sentence-transformers, whatever is computed side by side."""
+
+from __future__ import annotations
+
+import logging
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import packaged_model
+
+from server.config import parse_arguments
+from server.loading import load_model
+from server.unpadded import SHARED_WIDTH, lay_out
+
+SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+VOCABULARY = {"vocab_size": 30_522, "pad_token_id": 0, "initializer_range": 0.3}
+# Networks that texts are embedded with, each with what it counts or attends in its own way.
+UNPADDED = {
+    "bert": ({}, "mean"),
+    "roberta": ({"pad_token_id": 1, "max_position_embeddings": 514}, "cls"),  # positions from 2 on
+    "xlm-roberta": ({"pad_token_id": 1, "max_position_embeddings": 514}, "mean"),
+    "distilbert": ({"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}, "mean"),
+    "electra": ({"embedding_size": 64}, "cls"),
+    "qwen3": ({"num_key_value_heads": 2, "head_dim": 16}, "lasttoken"),  # causal, heads share keys, rotary positions
+}
+PADDED = {
+    "modernbert": ({"global_attn_every_n_layers": 2}, "mean"),  # sees a window
+    "mpnet": ({}, "mean"),  # adds a bias to scores, by an attention of its own
+}
+
+
+def make(folder: Path, kind: str, own: dict[str, Any], pooling: str) -> Path:
+    """A small sentence-transformers model with random weights and the packaged model's tokenizer."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(7)
+        config = AutoConfig.for_model(kind, **{**SIZES, **VOCABULARY, **own})
+        AutoModel.from_config(config).save_pretrained(folder / "network")
+        AutoTokenizer.from_pretrained(packaged_model()).save_pretrained(folder / "network")
+        network = Transformer(str(folder / "network"))
+        model = SentenceTransformer(modules=[network, Pooling(64, pooling)], device="cpu")
+        model.max_seq_length = 512
+        model.save(str(folder / "model"))
+    return folder / "model"
+
+
+def texts_of(lengths: list[int]) -> list[str]:
+    chosen = random.Random(len(lengths))
+    words = [
+        "margin",
+        "report",
+        "quarter",
+        "freight",
+        "costs",
+        "table",
+        "policy",
+        "safety",
+        "travel",
+        "office",
+        "annual",
+        "growth",
+    ]
+    return [" ".join(chosen.choices(words, k=length)) for length in lengths]
+
+
+LENGTHS = [1, 500, 3, 12, 90, 64, 65, 63, 14, 7, 130, 200, 16, 17, 2]
+
+
+@pytest.mark.parametrize("kind", [*UNPADDED, *PADDED])
+def test_vectors_are_those_of_sentence_transformers(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    path = make(tmp_path, kind, *{**UNPADDED, **PADDED}[kind])
+    config = parse_arguments(["--model", str(path), "--dtype", "float32"])
+    with caplog.at_level(logging.INFO):
+        model: Any = load_model(config.models[0], config, "cpu")
+    assert model.pads == (kind in PADDED)
+    assert ("batches are padded" in caplog.text) == (kind in PADDED)
+    texts = texts_of(LENGTHS)
+    expected = SentenceTransformer(str(path), device="cpu").encode(texts)
+    assert model.forward(model.tokenizer.encode(texts)) == pytest.approx(expected, abs=2e-5)
+
+
+def test_who_names_an_attention_gets_it() -> None:
+    config = parse_arguments(["--attention", "sdpa", "--dtype", "float32"])
+    model: Any = load_model(config.models[0], config, "cpu")
+    assert model.pads
+    assert model.transformer[0].config._attn_implementation == "sdpa"
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 3 * SHARED_WIDTH), min_size=1, max_size=40), st.booleans())
+def test_each_token_attends_to_those_of_its_own_text(lengths: list[int], causal: bool) -> None:
+    lengths.sort(reverse=True)
+    layout = lay_out(lengths, torch.float32, causal=causal)
+    texts = np.repeat(np.arange(len(lengths)), lengths)
+    sees = np.zeros((len(texts), len(texts)), bool)
+    for rows in layout.rows:
+        sources = rows.sources.numpy()
+        seen = torch.isfinite(rows.mask)[:, 0].expand(-1, rows.width, -1).numpy()
+        for token, place in enumerate(rows.places.tolist(), start=rows.tokens.start):
+            row, column = divmod(place, rows.width)
+            sees[token, sources[row * rows.width :][: rows.width][seen[row, column]]] = True
+            assert sources[place] == token
+            assert seen[row, column].sum() == sees[token].sum()  # none twice
+    own = texts[:, None] == texts
+    assert (sees == (np.tril(own) if causal else own)).all()
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=60))
+def test_little_is_computed_for_nothing(lengths: list[int]) -> None:
+    lengths.sort(reverse=True)
+    layout = lay_out(lengths, torch.float32, causal=False)
+    assert sum(lengths) <= layout.tokens <= max(sum(lengths) + 15, 9 / 8 * sum(lengths))
+    assert all(rows.width % 16 == 0 for rows in layout.rows)
