@@ -51,10 +51,19 @@ class Batcher:
     """Owns the model's thread. `submit` is called on the event loop; everything else happens in the thread."""
 
     def __init__(
-        self, forward: Forward, *, max_batch_tokens: int, metrics: Metrics, name: str, pads: bool = True
+        self,
+        forward: Forward,
+        *,
+        max_batch_tokens: int,
+        metrics: Metrics,
+        name: str,
+        pads: bool = True,
+        begin: Callable[[], None] | None = None,
     ) -> None:
+        """`pads`: whether texts take the time of the longest of their batch. `begin` is called in the thread."""
         self._forward = forward
-        self._pads = pads  # whether texts take the time of the longest of their batch
+        self._pads = pads
+        self._begin = begin
         self.budget = max_batch_tokens
         self._metrics = metrics
         self._name = name
@@ -121,6 +130,8 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
+        if self._begin:
+            self._begin()
         while (batch := self._next_batch()) is not None:
             try:
                 self._embed_batch(batch)

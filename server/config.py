@@ -43,6 +43,7 @@ class ServerConfig:
     dtype: str
     device: str | None
     threads: int | None
+    batches_at_once: int | None
     truncate: bool
     trust_remote_code: bool
     allow_pickle: bool
@@ -93,6 +94,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServerConfig:
         dtype=given.dtype,
         device=given.device,
         threads=given.threads,
+        batches_at_once=getattr(given, "batches_at_once", None),
         truncate=given.truncate,
         trust_remote_code=given.trust_remote_code,
         allow_pickle=given.allow_pickle,
@@ -154,6 +156,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--attention", metavar="NAME", help="the model's attention: sdpa, flash_attention_2, eager")
     add("--compile", action="store_true", help="torch.compile: a minute more to start, faster after it on GPUs")
     add("--threads", type=_count, help="CPU threads of the model")
+    add(
+        "--batches-at-once", type=_count, default=argparse.SUPPRESS,
+        help="batches computed at once, each on its share of the threads (default: on CPUs up to 4; 1 elsewhere)",
+    )  # fmt: skip
     add("--truncate", action="store_true", help="cut inputs that are too long instead of refusing them with a 400")
     add("--trust-remote-code", action="store_true", help="run code that comes with a model")
     add("--allow-pickle", action="store_true", help="load weights that are not safetensors; they can run code")
@@ -161,7 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--any-dimensions", action="store_true", help="`dimensions` for models that do not declare Matryoshka sizes")
     add(
         "--max-batch-tokens", type=_count, default=argparse.SUPPRESS,
-        help="padded tokens of one batch (default: on CPUs 4096, in float32 2048; 16384 elsewhere)",
+        help="tokens of one batch, with its padding (default: on CPUs 4096, in float32 2048; 16384 elsewhere)",
     )  # fmt: skip
     add("--max-texts", type=_count, default=2048, help="texts of one request; more are a 400")
     add("--max-body-mb", type=_amount, default=32.0, help="size of one request; a larger one is a 413")

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -39,6 +40,8 @@ __all__ = [
     "fitting_budget",
     "load_model",
     "measured_rate",
+    "torch_threads",
+    "use_threads",
 ]
 
 Model = EmbeddingModel | CrossEncoderModel
@@ -99,6 +102,8 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
         _pack(model.transformer, config)
     if config.compile:
         _network(model.transformer).compile(dynamic=True)  # which a fall-back to float32 has loaded anew
+    if isinstance(model, EmbeddingModel):
+        _record(model)
     canaries = _canaries(model)
     model.forward(canaries[:1])  # torch.compile makes a program of its own for a batch of one
     model.provenance = provenance(encoder, model.forward(canaries), backend=config.backend, asked=config.revision)
@@ -112,6 +117,16 @@ def measured_rate(forward: Forward, max_tokens: int) -> float:
     started = time.perf_counter()
     forward([[1] * length] * 2)
     return 2 * length / max(time.perf_counter() - started, 1e-6)
+
+
+def torch_threads() -> int:
+    """How many threads compute together."""
+    return torch.get_num_threads()
+
+
+def use_threads(number: int) -> None:
+    """Computes with so many in this thread, which OpenMP keeps for each by itself."""
+    torch.set_num_threads(number)
 
 
 @cache
@@ -182,9 +197,7 @@ def _unpadded_if_same(source: ModelSource, encoder: SentenceTransformer, padded:
     if not can_be_unpadded(encoder):
         logger.info("%s: batches are padded, for its network takes no attention from outside", source.names[0])
         return padded
-    canaries = _canaries(padded)
-    long = list(chain.from_iterable(canaries)) * 4
-    samples = [*canaries, long[: min(padded.max_tokens, len(long))]]
+    samples = _samples(padded)
     expected = _unit(padded.forward(samples))
     attention = unpad(encoder)
     try:
@@ -198,6 +211,22 @@ def _unpadded_if_same(source: ModelSource, encoder: SentenceTransformer, padded:
     logger.info("%s: batches are padded, for without padding: %s", source.names[0], reason)
     repad(encoder, attention)
     return padded
+
+
+def _record(model: EmbeddingModel) -> None:
+    try:
+        model.record(_samples(model))
+    except Exception as error:  # whatever a network does that is no graph
+        logger.info(
+            "%s: computes in Python, for it cannot be recorded: %s: %s", model.name, type(error).__name__, error
+        )
+
+
+def _samples(model: Model) -> list[Sequence[int]]:
+    """The canaries, and a text much longer than they are."""
+    canaries = _canaries(model)
+    long = list(chain.from_iterable(canaries)) * 4
+    return [*canaries, long[: min(model.max_tokens, len(long))]]
 
 
 def _model(source: ModelSource, encoder: SentenceTransformer | CrossEncoder, dtype: torch.dtype) -> Model:

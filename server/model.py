@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from server.graph import can_be_recorded, record
 from server.matryoshka import declared_dimensions
 from server.prompts import Prompts
 from server.tokenizing import Encoded, TextTokenizer
@@ -47,6 +48,7 @@ class EmbeddingModel:
         self.pooling = [str(module.pooling_mode) for module in transformer if hasattr(module, "pooling_mode")]
         self.transformer = transformer
         self._unpadded = unpadded(transformer, dtype)
+        self._stages: list[Callable[[dict[str, Any]], dict[str, Any]]] = list(transformer)
         self._padding_id = int(transformer.tokenizer.pad_token_id or 0)
 
     @property
@@ -81,6 +83,20 @@ class EmbeddingModel:
             return self._run(batch)
         return self._run_by_prompt(batch)
 
+    def record(self, samples: Sequence[Sequence[int]]) -> None:
+        """Lets the network compute as a graph, where it gives the same vectors then. Raises what a network raises that
+        cannot be recorded, and ValueError where its vectors are others."""
+        if self._unpadded is None or not can_be_recorded(self.transformer[0]):
+            return
+        expected = [self.forward([sample]) for sample in samples]
+        by_longest = sorted(samples, key=len, reverse=True)
+        graph = record(self.transformer[0], self._unpadded.features(by_longest))
+        self._stages[0] = graph
+        found = [self.forward([sample]) for sample in samples]
+        if not np.allclose(found, expected, atol=1e-3 * np.abs(expected).max()):
+            self._stages[0] = self.transformer[0]
+            raise ValueError("a recorded graph gives other vectors")
+
     def _run_by_prompt(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """For pooling that leaves the prompt out, which knows one length of prompt for a whole batch."""
         lengths = [item.prompt_tokens if isinstance(item, Encoded) else 0 for item in batch]
@@ -103,7 +119,7 @@ class EmbeddingModel:
         if prompt_length:
             features["prompt_length"] = prompt_length
         with torch.inference_mode():
-            for module in self.transformer:
+            for module in self._stages:
                 features = _in_float32(module(features))
         result: NDArray[np.float32] = features["sentence_embedding"].cpu().numpy()
         return result

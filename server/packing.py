@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import torch
 
+from server.scripting import scripted
+
 __all__ = ["PackedLinear", "pack"]
 
 
@@ -19,15 +21,20 @@ class PackedLinear(torch.nn.Module):
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-        self._bias = None if linear.bias is None else linear.bias.detach()
+        self.register_buffer("_packed", torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach()))
+        self.register_buffer("_bias", None if linear.bias is None else linear.bias.detach())
         # Networks ask it for its type and device; the numbers are in the packed form alone, for they are gigabytes.
         self.weight = torch.nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """(…, in_features) to (…, out_features)."""
-        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self._packed, self._bias, "none", [], "")
+        result: torch.Tensor = packed_linear(values, self._packed, self._bias)
         return result
+
+
+def _packed_linear(values: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, packed, bias, "none", [], "")
+    return result
 
 
 def pack(network: torch.nn.Module) -> None:
@@ -39,3 +46,6 @@ def pack(network: torch.nn.Module) -> None:
         for name, child in list(module.named_children()):
             if type(child) is torch.nn.Linear:
                 setattr(module, name, PackedLinear(child))
+
+
+packed_linear = scripted(_packed_linear)  # or it could not be recorded

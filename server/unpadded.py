@@ -13,16 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward as attend
 
-__all__ = ["Layout", "Unpadded", "can_be_unpadded", "lay_out", "repad", "unpad", "unpadded"]
+from server.scripting import scripted
+
+__all__ = ["Layout", "Unpadded", "can_be_unpadded", "lay_out", "repad", "rounded", "unpad", "unpadded"]
 
 NAME = "unpadded"
 # A multiple of this is what the kernels compute fastest with (160 tokens take less than 150).
@@ -37,23 +38,13 @@ STEPS_OF_OCTAVE = 8
 UNKNOWN = ("sliding_window", "softcap", "position_bias", "s_aux", "cache")
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Texts that attend in one call: `width` places to a row, in some of which no token stands."""
+class Layout(NamedTuple):
+    """Where the tokens of a batch stand while they attend: for each call rows of one width, with empty places."""
 
-    tokens: slice
-    width: int
-    sources: torch.Tensor  # int64 (rows * width,): the token at a place; the first one where none stands
-    places: torch.Tensor  # int64 (tokens,): the place of a token
-    mask: torch.Tensor  # (rows, 1, 1 or width, width): what is added to scores
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the tokens of a batch are: texts one after the other, then what rounds their number up."""
-
-    tokens: int
-    rows: tuple[Rows, ...]
+    sources: torch.Tensor  # int64: for each place of the rows of all calls the token; any where none stands
+    places: torch.Tensor  # int64: for each token its place in the rows of its call
+    masks: torch.Tensor  # (rows, 1 or width, width) of all calls, flat: what is added to scores
+    calls: torch.Tensor  # int64 (calls, 4): tokens, rows, width, and 1 or width
 
 
 @dataclass(frozen=True)
@@ -70,12 +61,13 @@ class Unpadded:
         lengths = np.fromiter(map(len, batch), np.int64, len(batch))
         real = int(lengths.sum())
         layout = lay_out(lengths.tolist(), self.dtype, causal=self.causal)
-        if layout.tokens > real:  # a text of its own, to which nothing attends
-            lengths = np.append(lengths, layout.tokens - real)
+        tokens = rounded(real)
+        if tokens > real:  # a text of its own, to which nothing attends
+            lengths = np.append(lengths, tokens - real)
         ends = np.cumsum(lengths)
-        ids = np.zeros(layout.tokens, np.int64)
+        ids = np.zeros(tokens, np.int64)
         ids[:real] = np.fromiter(chain.from_iterable(batch), np.int64, real)
-        positions = np.arange(layout.tokens) - np.repeat(ends - lengths, lengths) + self.first_position
+        positions = np.arange(tokens) - np.repeat(ends - lengths, lengths) + self.first_position
         return {
             "input_ids": torch.from_numpy(ids[None]),
             "position_ids": torch.from_numpy(positions[None]),
@@ -118,11 +110,22 @@ def unpadded(transformer: SentenceTransformer, dtype: torch.dtype) -> Unpadded |
 
 def lay_out(lengths: Sequence[int], dtype: torch.dtype, *, causal: bool) -> Layout:
     """Rows for texts of these lengths, the longest first."""
-    rows, start = [], 0
+    calls, sources, places, masks, start = [], [], [], [], 0
     for group, width in _groups(lengths):
-        rows.append(_rows(group, start, width, dtype, causal=causal))
-        start = rows[-1].tokens.stop
-    return Layout(_rounded(start), tuple(rows))
+        its_sources, its_places, texts = _rows(group, width)
+        seen = _seen(texts, alone=len(texts) == len(group), causal=causal)
+        calls.append((len(its_places), len(texts), width, seen.shape[1]))
+        sources.append(its_sources + start)
+        places.append(its_places)
+        masks.append(seen.ravel())
+        start += len(its_places)
+    unseen = torch.from_numpy(~np.concatenate(masks))
+    return Layout(
+        torch.from_numpy(np.concatenate(sources)),
+        torch.from_numpy(np.concatenate(places)),
+        torch.zeros(len(unseen), dtype=dtype).masked_fill_(unseen, -torch.inf),
+        torch.tensor(calls),
+    )
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[tuple[Sequence[int], int]]:
@@ -137,37 +140,62 @@ def _groups(lengths: Sequence[int]) -> Iterator[tuple[Sequence[int], int]]:
         lengths = lengths[end:]
 
 
-def _rows(group: Sequence[int], start: int, width: int, dtype: torch.dtype, *, causal: bool) -> Rows:
-    lengths = np.asarray(group)
-    tokens = int(lengths.sum())
-    firsts = np.empty(len(lengths), np.int64)  # the place of a text's first token
+def _rows(group: Sequence[int], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The token at each place, the place of each token, and for each row and place the number of the text or -1."""
+    firsts = np.empty(len(group), np.int64)  # the place of a text's first token
     row = column = 0
     for text, length in enumerate(group):
         if column + length > width:
             row, column = row + 1, 0
         firsts[text] = row * width + column
         column += length
-    places = np.arange(tokens) + np.repeat(firsts - (np.cumsum(lengths) - lengths), lengths)
-    sources = np.full((row + 1) * width, start)
-    sources[places] += np.arange(tokens)
+    lengths = np.asarray(group)
+    tokens = np.arange(lengths.sum())
+    places = tokens + np.repeat(firsts - (np.cumsum(lengths) - lengths), lengths)
+    sources = np.zeros((row + 1) * width, np.int64)
+    sources[places] = tokens
     texts = np.full((row + 1) * width, -1)
-    texts[places] = np.repeat(np.arange(len(lengths)), lengths)
-    return Rows(
-        slice(start, start + tokens),
-        width,
-        torch.from_numpy(sources),
-        torch.from_numpy(places),
-        _mask(texts.reshape(-1, width), dtype, alone=row + 1 == len(lengths), causal=causal),
-    )
+    texts[places] = np.repeat(np.arange(len(group)), lengths)
+    return sources, places, texts.reshape(-1, width)
 
 
-def _mask(texts: NDArray[np.int64], dtype: torch.dtype, *, alone: bool, causal: bool) -> torch.Tensor:
-    """Of rows with the number of a text at each place. One text to a row needs no more than which places are empty."""
+def _seen(texts: NDArray[np.int64], *, alone: bool, causal: bool) -> NDArray[np.bool_]:
+    """Which places a place attends to. One text to a row needs no more than which places are empty."""
     seen = (texts >= 0)[:, None, :] if alone and not causal else texts[:, :, None] == texts[:, None, :]
-    if causal:
-        seen = np.tril(seen)
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), -torch.inf)
-    return mask[:, None]
+    return np.tril(seen) if causal else seen
+
+
+def _attend_in_rows(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    sources: torch.Tensor,
+    places: torch.Tensor,
+    masks: torch.Tensor,
+    calls: torch.Tensor,
+    scale: float | None,
+    sharing: int,
+) -> torch.Tensor:
+    """(heads, tokens, size) to (tokens, heads, size); so many heads of the query share one of the key."""
+    result = query.new_zeros([query.size(1), query.size(0), value.size(2)])
+    numbers: list[list[int]] = calls.tolist()
+    token, place, masked = 0, 0, 0
+    for tokens, rows, width, height in numbers:
+        here = sources[place : place + rows * width]
+        queries = query.index_select(1, here).view([query.size(0), rows, width, query.size(2)]).transpose(0, 1)
+        keys = key.index_select(1, here).view([key.size(0), rows, width, key.size(2)]).transpose(0, 1)
+        values = value.index_select(1, here).view([value.size(0), rows, width, value.size(2)]).transpose(0, 1)
+        if sharing > 1:
+            keys = keys.repeat_interleave(sharing, 1)
+            values = values.repeat_interleave(sharing, 1)
+        mask = masks[masked : masked + rows * height * width].view([rows, 1, height, width])
+        attended = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
+        attended = attended.transpose(1, 2).flatten(0, 1)
+        result[token : token + tokens] = attended.index_select(0, places[token : token + tokens])
+        token += tokens
+        place += rows * width
+        masked += rows * height * width
+    return result
 
 
 def _attend(
@@ -184,15 +212,8 @@ def _attend(
     unknown = [name for name in UNKNOWN if options.get(name) is not None]
     if unknown or attention_mask is not None:
         raise NotImplementedError(f"attention without padding does not know {unknown or 'masks'}")
-    flat = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (tokens, heads, size)
-    result = flat[0].new_zeros(layout.tokens, flat[0].shape[1], flat[2].shape[2])
-    for rows in layout.rows:
-        queries, keys, values = (
-            tensor.index_select(0, rows.sources).view(-1, rows.width, *tensor.shape[1:]).transpose(1, 2)
-            for tensor in flat
-        )
-        attended, _ = attend(module, queries, keys, values, rows.mask, **{**options, "is_causal": False})
-        result[rows.tokens] = attended.flatten(0, 1).index_select(0, rows.places)
+    sharing = int(getattr(module, "num_key_value_groups", 1))
+    result: torch.Tensor = attend_in_rows(query[0], key[0], value[0], *layout, options.get("scaling"), sharing)
     return result[None], None
 
 
@@ -205,7 +226,8 @@ def _first_position(modules: Iterable[torch.nn.Module]) -> int:
     return 0
 
 
-def _rounded(tokens: int) -> int:
+def rounded(tokens: int) -> int:
+    """How many are computed for so many."""
     return _up(tokens, max(STEP, (1 << (tokens - 1).bit_length()) // (2 * STEPS_OF_OCTAVE)))
 
 
@@ -213,4 +235,5 @@ def _up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
+attend_in_rows = scripted(_attend_in_rows)
 AttentionInterface.register(NAME, _attend)
