@@ -6,6 +6,7 @@ that answers requests a batch of 8 questions took as long as one of 32: 40 ms (a
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ def record(network: torch.nn.Module, features: dict[str, Any]) -> Graph:
 def _transformers_is_silent() -> Iterator[None]:
     """Recording looks at every property of a network, one of which warns that it is not trained here."""
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:

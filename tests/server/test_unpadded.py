@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tiny_models import packaged_model
 
 from server.config import parse_arguments
+from server.graph import Graph
 from server.loading import load_model
 from server.unpadded import SHARED_WIDTH, lay_out, rounded
 
@@ -92,6 +93,25 @@ def test_vectors_are_those_of_sentence_transformers(
     texts = texts_of(LENGTHS)
     expected = SentenceTransformer(str(path), device="cpu").encode(texts)
     assert model.forward(model.tokenizer.encode(texts)) == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("kind", UNPADDED)
+def test_a_network_computes_as_a_graph(kind: str, tmp_path: Path) -> None:
+    path = make(tmp_path, kind, *UNPADDED[kind])
+    config = parse_arguments(["--model", str(path), "--dtype", "float32"])
+    model: Any = load_model(config.models[0], config, "cpu")
+    assert isinstance(model._stages[0], Graph)
+
+
+def test_a_network_whose_positions_turn_otherwise_in_long_texts_is_not_recorded(
+    tmp_path: Path,
+) -> None:
+    own, pooling = UNPADDED["qwen3"]
+    rotary = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    path = make(tmp_path, "qwen3", {**own, "rope_parameters": rotary, "max_position_embeddings": 64}, pooling)
+    config = parse_arguments(["--model", str(path), "--dtype", "float32"])
+    model: Any = load_model(config.models[0], config, "cpu")
+    assert not isinstance(model._stages[0], Graph)
 
 
 def test_who_names_an_attention_gets_it() -> None:
