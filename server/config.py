@@ -167,7 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--any-dimensions", action="store_true", help="`dimensions` for models that do not declare Matryoshka sizes")
     add(
         "--max-batch-tokens", type=_count, default=argparse.SUPPRESS,
-        help="tokens of one batch, with its padding (default: on CPUs 4096, in float32 2048; 16384 elsewhere)",
+        help="tokens of one batch, with its padding (default: 2048 on CPUs, 16384 elsewhere)",
     )  # fmt: skip
     add("--max-texts", type=_count, default=2048, help="texts of one request; more are a 400")
     add("--max-body-mb", type=_amount, default=32.0, help="size of one request; a larger one is a 413")

@@ -47,10 +47,9 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-# A batch that outgrows a CPU's cache takes longer for each text (all-MiniLM-L6-v2, 142 tokens, 2 cores: 9 ms of CPU in
-# batches of 16 to 24 texts, 12 to 20 ms in batches of 128), and questions wait for it; a GPU wants to be filled. In
-# float32, twice as large as bfloat16, so do half as many tokens (without AMX: 24 and 27 texts/s, with all 20 and 26).
-CPU_BATCH_TOKENS = 4_096
+# Questions wait for the batch that runs, and on a CPU larger ones compute nothing faster (all-MiniLM-L6-v2 in bfloat16 on
+# 2 cores, texts of 150 tokens: 95, 109 and 97 a second by batches of 1,024, 2,048 and 4,096); a GPU wants to be filled.
+CPU_BATCH_TOKENS = 2_048
 GPU_BATCH_TOKENS = 16_384
 # Two threads that wait for each other after every layer compute less than two that each have a batch (2 cores, texts a
 # second, one batch at once and two: short texts in batches of 32 728 and 1,350, of 256 1,440 and 2,000, long ones of 25
@@ -102,8 +101,7 @@ class Serving:
         from server.loading import fitting_budget, measured_rate, torch_threads, use_threads
 
         on_cpu = model.device == "cpu"
-        cpu_tokens = CPU_BATCH_TOKENS // (2 if model.dtype.itemsize > 2 else 1)
-        budget = self.config.max_batch_tokens or (cpu_tokens if on_cpu else GPU_BATCH_TOKENS)
+        budget = self.config.max_batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
         if not on_cpu:  # where memory is scarce, and a full batch takes no time
             budget = fitting_budget(model.forward, budget, model.max_tokens)
         is_plain = on_cpu and self.config.backend == "torch" and not self.config.compile
