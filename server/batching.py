@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from server.failures import is_beyond_repair, is_out_of_memory
 from server.metrics import Metrics
-from server.work import Item, Timings, Work, place
+from server.work import Item, Timings, Work, fail, finish, place
 
 __all__ = ["LEAST_BUDGET", "Batcher", "Forward"]
 
@@ -137,7 +137,7 @@ class Batcher:
                 self._embed_batch(batch)
             except BaseException as error:  # the thread must outlive whatever happens to a batch
                 logger.exception("A batch failed")
-                _fail(batch, error)
+                fail(batch, error)
 
     def _next_batch(self) -> list[Item] | None:
         """What to run next, waiting for it; None when closing and nothing is left."""
@@ -291,14 +291,14 @@ class Batcher:
                 self._metrics.cancelled.labels("forward").inc()
                 continue
             if isinstance(vector, BaseException):
-                _fail([(work, index)], vector)
+                fail([(work, index)], vector)
                 continue
             work.rows[index] = vector
             work.left -= 1
             if work.left == 0:
                 finished.setdefault(work.loop, []).append(work)
         for loop, works in finished.items():
-            loop.call_soon_threadsafe(_finish, works)
+            loop.call_soon_threadsafe(finish, works)
 
 
 def _length(item: Item) -> int:
@@ -312,19 +312,3 @@ def _finite(vectors: NDArray[np.float32]) -> list[NDArray[np.float32] | BaseExce
         row if np.isfinite(row).all() else ValueError("the model made NaN or infinity of a text; try another --dtype")
         for row in vectors
     ]
-
-
-def _finish(works: list[Work]) -> None:
-    for work in works:
-        if not work.future.done():
-            work.future.set_result(np.stack([row for row in work.rows if row is not None]))
-
-
-def _fail(batch: list[Item], error: BaseException) -> None:
-    def set_errors(works: list[Work]) -> None:
-        for work in works:
-            if not work.future.done():
-                work.future.set_exception(error if isinstance(error, Exception) else RuntimeError(str(error)))
-
-    for loop in {work.loop for work, _ in batch}:
-        loop.call_soon_threadsafe(set_errors, list({id(work): work for work, _ in batch if work.loop is loop}.values()))

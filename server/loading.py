@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain
@@ -20,10 +19,8 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
-from server.batching import LEAST_BUDGET, Forward
 from server.config import ModelSource, ServerConfig
 from server.cross_encoder import CrossEncoderModel
-from server.failures import is_out_of_memory
 from server.model import EmbeddingModel
 from server.packing import pack
 from server.provenance import provenance
@@ -37,11 +34,8 @@ __all__ = [
     "Model",
     "computes_in",
     "devices",
-    "fitting_budget",
+    "is_plain",
     "load_model",
-    "measured_rate",
-    "torch_threads",
-    "use_threads",
 ]
 
 Model = EmbeddingModel | CrossEncoderModel
@@ -63,7 +57,6 @@ LEAST_COSINE = 0.999
 MOST_SCORE_DIFFERENCE = 0.02
 # Of numbers of unit vectors in float32, which sums in another order change by a millionth or two.
 MOST_UNPADDED_DIFFERENCE = 1e-5
-RATE_TOKENS = 256
 
 
 def devices(asked: str | None) -> list[str | None]:
@@ -71,20 +64,6 @@ def devices(asked: str | None) -> list[str | None]:
     if asked in (None, "cuda") and torch.cuda.device_count() > 1:
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return list(asked.split(",")) if asked else [None]
-
-
-def fitting_budget(forward: Forward, budget: int, max_tokens: int) -> int:
-    """The budget of tokens, halved until a full batch of the longest texts goes through the model."""
-    while True:
-        length = min(max_tokens, budget)
-        try:
-            forward([[1] * length] * (budget // length))
-            return budget
-        except Exception as error:
-            if not is_out_of_memory(error) or budget <= LEAST_BUDGET:
-                raise
-        budget //= 2
-        logger.warning("out of memory while warming up: batches are of %d tokens", budget)
 
 
 def load_model(source: ModelSource, config: ServerConfig, device: str | None) -> Model:
@@ -108,25 +87,6 @@ def load_model(source: ModelSource, config: ServerConfig, device: str | None) ->
     model.forward(canaries[:1])  # torch.compile makes a program of its own for a batch of one
     model.provenance = provenance(encoder, model.forward(canaries), backend=config.backend, asked=config.revision)
     return model
-
-
-def measured_rate(forward: Forward, max_tokens: int) -> float:
-    """Tokens a second of a small batch, for the first estimates of how long others will take: a model of billions of
-    parameters on a CPU is slow, which must not be taken for hanging."""
-    length = min(max_tokens, RATE_TOKENS // 2)
-    started = time.perf_counter()
-    forward([[1] * length] * 2)
-    return 2 * length / max(time.perf_counter() - started, 1e-6)
-
-
-def torch_threads() -> int:
-    """How many threads compute together."""
-    return torch.get_num_threads()
-
-
-def use_threads(number: int) -> None:
-    """Computes with so many in this thread, which OpenMP keeps for each by itself."""
-    torch.set_num_threads(number)
 
 
 @cache
@@ -188,7 +148,7 @@ def _settings(source: ModelSource, name: str) -> dict[str, Any]:
 def _exact(source: ModelSource, encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> Model:
     """The model in float32; without padding where torch computes on a CPU by itself and the vectors stay the same."""
     padded = _model(source, encoder, torch.float32)
-    if isinstance(encoder, SentenceTransformer) and _is_plain(encoder, config) and not config.attention:
+    if isinstance(encoder, SentenceTransformer) and is_plain(encoder, config) and not config.attention:
         return _unpadded_if_same(source, encoder, padded)
     return padded
 
@@ -287,11 +247,11 @@ def _lowered(
 
 
 def _pack(encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> None:
-    if _is_plain(encoder, config):
+    if is_plain(encoder, config):
         pack(_network(encoder))
 
 
-def _is_plain(encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> bool:
+def is_plain(encoder: SentenceTransformer | CrossEncoder, config: ServerConfig) -> bool:
     """Whether torch computes on a CPU by itself; what is compiled is made faster by the compiler."""
     return config.backend == "torch" and encoder.device.type == "cpu" and not config.compile
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
 from server.access import Access, knows
-from server.batching import Batcher
 from server.config import ModelSource, ServerConfig
 from server.errors import (
     bad_request,
@@ -38,23 +37,12 @@ from server.served import Served
 from server.tracing import Traces, open_traces
 from server.work import Timings
 
-if TYPE_CHECKING:
-    from server.loading import Model
-
 __all__ = ["Serving"]
 
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-# Questions wait for the batch that runs, and on a CPU larger ones compute nothing faster (all-MiniLM-L6-v2 in bfloat16 on
-# 2 cores, texts of 150 tokens: 95, 109 and 97 a second by batches of 1,024, 2,048 and 4,096); a GPU wants to be filled.
-CPU_BATCH_TOKENS = 2_048
-GPU_BATCH_TOKENS = 16_384
-# Two threads that wait for each other after every layer compute less than two that each have a batch (2 cores, texts a
-# second, one batch at once and two: short texts in batches of 32 728 and 1,350, of 256 1,440 and 2,000, long ones of 25
-# 115 and 147), and a question takes no longer (13 ms and 7). Python, which computes one at once, is in the way of many.
-CPU_BATCHES_AT_ONCE = 4
 TOKENIZING_THREADS = 2
 # Fewer characters than this are tokenised at once: handing them to a thread costs more than it saves.
 INLINE_CHARACTERS = 2_000
@@ -89,41 +77,15 @@ class Serving:
 
     def _load(self, source: ModelSource) -> None:
         from server.loading import devices, load_model
+        from server.queues import queues
 
         try:
             replicas = [load_model(source, self.config, device) for device in devices(self.config.device)]
         except Exception as error:
             raise RuntimeError(f"{source.names[0]} could not be loaded from {source.path}: {error}") from error
-        batchers = [batcher for model in replicas for batcher in self._batchers(model, alone=len(replicas) == 1)]
+        alone = len(replicas) == 1
+        batchers = [batcher for model in replicas for batcher in queues(model, self.config, self.metrics, alone=alone)]
         self._served |= dict.fromkeys(source.names, Served(replicas, batchers, int(time.time())))
-
-    def _batchers(self, model: Model, *, alone: bool) -> list[Batcher]:
-        from server.loading import fitting_budget, measured_rate, torch_threads, use_threads
-
-        on_cpu = model.device == "cpu"
-        budget = self.config.max_batch_tokens or (CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS)
-        if not on_cpu:  # where memory is scarce, and a full batch takes no time
-            budget = fitting_budget(model.forward, budget, model.max_tokens)
-        is_plain = on_cpu and self.config.backend == "torch" and not self.config.compile
-        at_once = self.config.batches_at_once or (
-            min(CPU_BATCHES_AT_ONCE, torch_threads()) if is_plain and alone else 1
-        )
-        threads = max(1, torch_threads() // at_once)
-        rate = measured_rate(model.forward, model.max_tokens)
-        batchers = [
-            Batcher(
-                model.forward,
-                max_batch_tokens=budget,
-                metrics=self.metrics,
-                name=model.name,
-                pads=model.pads,
-                begin=partial(use_threads, threads) if is_plain else None,
-            )
-            for _ in range(at_once)
-        ]
-        for batcher in batchers:
-            batcher.tokens_per_second = rate
-        return batchers
 
     @property
     def is_alive(self) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from server.scripting import scripted
@@ -160,8 +161,11 @@ def _rows(group: Sequence[int], width: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _seen(texts: NDArray[np.int64], *, alone: bool, causal: bool) -> NDArray[np.bool_]:
-    """Which places a place attends to. One text to a row needs no more than which places are empty."""
-    seen = (texts >= 0)[:, None, :] if alone and not causal else texts[:, :, None] == texts[:, None, :]
+    """Which places a place attends to. One text to a row needs no more than which places are empty, and where texts
+    are causal not even that: the kernel knows, and what is empty is behind all that attends."""
+    if alone:
+        return (texts >= 0)[:, None, :]
+    seen = texts[:, :, None] == texts[:, None, :]
     return np.tril(seen) if causal else seen
 
 
@@ -175,21 +179,25 @@ def _attend_in_rows(
     calls: torch.Tensor,
     scale: float | None,
     sharing: int,
+    causal: bool,
 ) -> torch.Tensor:
-    """(heads, tokens, size) to (tokens, heads, size); so many heads of the query share one of the key."""
-    result = query.new_zeros([query.size(1), query.size(0), value.size(2)])
+    """(tokens, heads, size) to the same; so many heads of the query share one of the key."""
+    result = torch.zeros_like(query)
     numbers: list[list[int]] = calls.tolist()
     token, place, masked = 0, 0, 0
     for tokens, rows, width, height in numbers:
         here = sources[place : place + rows * width]
-        queries = query.index_select(1, here).view([query.size(0), rows, width, query.size(2)]).transpose(0, 1)
-        keys = key.index_select(1, here).view([key.size(0), rows, width, key.size(2)]).transpose(0, 1)
-        values = value.index_select(1, here).view([value.size(0), rows, width, value.size(2)]).transpose(0, 1)
+        queries = query.index_select(0, here).view([rows, width, query.size(1), query.size(2)]).transpose(1, 2)
+        keys = key.index_select(0, here).view([rows, width, key.size(1), key.size(2)]).transpose(1, 2)
+        values = value.index_select(0, here).view([rows, width, value.size(1), value.size(2)]).transpose(1, 2)
         if sharing > 1:
             keys = keys.repeat_interleave(sharing, 1)
             values = values.repeat_interleave(sharing, 1)
-        mask = masks[masked : masked + rows * height * width].view([rows, 1, height, width])
-        attended = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
+        if causal and height == 1:
+            attended = scaled_dot_product_attention(queries, keys, values, None, 0.0, True, scale=scale)
+        else:
+            mask = masks[masked : masked + rows * height * width].view([rows, 1, height, width])
+            attended = scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
         attended = attended.transpose(1, 2).flatten(0, 1)
         result[token : token + tokens] = attended.index_select(0, places[token : token + tokens])
         token += tokens
@@ -209,11 +217,13 @@ def _attend(
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """As transformers calls attentions: (1, heads, tokens, size) to (1, tokens, heads, size)."""
+    causal = bool(getattr(module, "is_causal", False))
     unknown = [name for name in UNKNOWN if options.get(name) is not None]
-    if unknown or attention_mask is not None:
-        raise NotImplementedError(f"attention without padding does not know {unknown or 'masks'}")
+    if unknown or attention_mask is not None or options.get("is_causal") not in (None, causal):
+        raise NotImplementedError(f"attention without padding does not know {unknown or 'such masks'}")
+    flat = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     sharing = int(getattr(module, "num_key_value_groups", 1))
-    result: torch.Tensor = attend_in_rows(query[0], key[0], value[0], *layout, options.get("scaling"), sharing)
+    result: torch.Tensor = attend_in_rows(*flat, *layout, options.get("scaling"), sharing, causal)
     return result[None], None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Item", "Timings", "Work", "place"]
+__all__ = ["Item", "Timings", "Work", "fail", "finish", "place"]
 
 # A question is one text or a few; what is longer in texts or tokens is somebody's ingest.
 INTERACTIVE_TEXTS = 4
@@ -70,3 +70,22 @@ def place(item: Item) -> tuple[float, int]:
     what runs together is of like length, however many texts there are."""
     work, index = item
     return work.queued_at, -len(work.ids[index])
+
+
+def finish(works: Sequence[Work]) -> None:
+    """Gives requests their vectors; on their event loop."""
+    for work in works:
+        if not work.future.done():
+            work.future.set_result(np.stack([row for row in work.rows if row is not None]))
+
+
+def fail(batch: Sequence[Item], error: BaseException) -> None:
+    """Ends the requests of these texts with an error; from any thread."""
+
+    def set_errors(works: list[Work]) -> None:
+        for work in works:
+            if not work.future.done():
+                work.future.set_exception(error if isinstance(error, Exception) else RuntimeError(str(error)))
+
+    for loop in {work.loop for work, _ in batch}:
+        loop.call_soon_threadsafe(set_errors, list({id(work): work for work, _ in batch if work.loop is loop}.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from tiny_models import make_embedder
 
 from server.config import parse_arguments
-from server.loading import computes_in, devices, load_model, torch_threads, use_threads
+from server.loading import computes_in, devices, load_model
 from server.packing import PackedLinear
 
 CPU = torch.device("cpu")
@@ -83,10 +82,3 @@ def test_a_replica_for_each_device(asked: str | None, expected: list[str | None]
     if asked is None and torch.cuda.device_count() > 1:
         expected = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     assert devices(asked) == expected
-
-
-def test_a_thread_computes_with_the_threads_it_was_given_and_leaves_those_of_others() -> None:
-    before = torch_threads()
-    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(before + 3,)) as executor:
-        assert executor.submit(torch_threads).result() == before + 3
-    assert torch_threads() == before

@@ -26,8 +26,8 @@ from server import batching, serving
 from server.app import TRIM_SECONDS
 from server.batching import Batcher
 from server.config import parse_arguments
-from server.loading import measured_rate
 from server.metrics import Metrics
+from server.queues import measured_rate
 from server.serving import Serving
 
 BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]

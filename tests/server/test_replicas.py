@@ -10,8 +10,8 @@ import pytest
 from test_batching import BUDGET, POISON, Model, expected, texts
 
 from server.batching import LEAST_BUDGET, Batcher
-from server.loading import fitting_budget
 from server.metrics import Metrics
+from server.queues import fitting_budget
 from server.sharing import share
 from server.work import Timings
 
