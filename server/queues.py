@@ -24,7 +24,7 @@ CPU_BATCH_TOKENS = 2_048
 GPU_BATCH_TOKENS = 16_384
 # Two threads that wait for each other after every layer compute less than two with a batch each (2 cores, by one batch
 # at once and by two: 730 and 1,350 short texts a second in batches of 32, 1,440 and 2,000 in batches of 256, 115 and
-# 147 long ones), and a question takes no longer (13 ms and 7). On many cores Python would be in the way of many batches.
+# 147 long ones), and a question takes no longer (13 ms and 7). Of many batches Python would be in the way.
 CPU_BATCHES_AT_ONCE = 4
 RATE_TOKENS = 256
 
