@@ -18,6 +18,7 @@ from tiny_models import packaged_model
 from server.config import parse_arguments
 from server.graph import Graph
 from server.loading import load_model
+from server.scripting import scripted
 from server.unpadded import SHARED_WIDTH, lay_out, rounded
 
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
@@ -112,6 +113,20 @@ def test_a_network_whose_positions_turn_otherwise_in_long_texts_is_not_recorded(
     config = parse_arguments(["--model", str(path), "--dtype", "float32"])
     model: Any = load_model(config.models[0], config, "cpu")
     assert not isinstance(model._stages[0], Graph)
+
+
+def test_without_torchscript_a_function_computes_as_it_is() -> None:
+    def no_script(values: torch.Tensor) -> torch.Tensor:
+        return sum((value for value in values), start=torch.zeros(()))  # which TorchScript does not know
+
+    assert scripted(no_script) is no_script
+    double = scripted(doubled)
+    assert double is not doubled
+    assert double(torch.ones(2)).tolist() == [2.0, 2.0]
+
+
+def doubled(values: torch.Tensor) -> torch.Tensor:
+    return 2 * values
 
 
 def test_who_names_an_attention_gets_it() -> None:
