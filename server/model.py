@@ -20,6 +20,7 @@ from server.unpadded import unpadded
 __all__ = ["EmbeddingModel", "longest", "pad"]
 
 MOST_TOKENS = 131_072  # of models that have no positions to count
+MOST_RECORDED_DIFFERENCE = 1e-3  # of numbers, most of them below 1; the same operations give the same ones
 
 
 class EmbeddingModel:
@@ -85,17 +86,18 @@ class EmbeddingModel:
 
     def record(self, samples: Sequence[Sequence[int]]) -> None:
         """Lets the network compute as a graph, where it gives the same vectors then. Raises what a network raises that
-        cannot be recorded, and ValueError where its vectors are others."""
+        cannot be recorded, and ValueError where its vectors are others; it computes as before then."""
         if self._unpadded is None or not can_be_recorded(self.transformer[0]):
             return
+        features = self._unpadded.features(sorted(samples, key=len, reverse=True))
         expected = [self.forward([sample]) for sample in samples]
-        by_longest = sorted(samples, key=len, reverse=True)
-        graph = record(self.transformer[0], self._unpadded.features(by_longest))
-        self._stages[0] = graph
-        found = [self.forward([sample]) for sample in samples]
-        if not np.allclose(found, expected, atol=1e-3 * np.abs(expected).max()):
-            self._stages[0] = self.transformer[0]
-            raise ValueError("a recorded graph gives other vectors")
+        network, self._stages[0] = self._stages[0], record(self.transformer[0], features)
+        try:
+            if not np.allclose([self.forward([sample]) for sample in samples], expected, atol=MOST_RECORDED_DIFFERENCE):
+                raise ValueError("the graph gives other vectors")
+        except Exception:
+            self._stages[0] = network
+            raise
 
     def _run_by_prompt(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """For pooling that leaves the prompt out, which knows one length of prompt for a whole batch."""

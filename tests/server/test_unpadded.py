@@ -76,6 +76,7 @@ def texts_of(lengths: list[int]) -> list[str]:
     return [" ".join(chosen.choices(words, k=length)) for length in lengths]
 
 
+ZEROS = torch.zeros(1, 4096, 384)
 LENGTHS = [1, 500, 3, 12, 90, 64, 65, 63, 14, 7, 130, 200, 16, 17, 2]
 
 
@@ -102,6 +103,18 @@ def test_a_network_computes_as_a_graph(kind: str, tmp_path: Path) -> None:
     config = parse_arguments(["--model", str(path), "--dtype", "float32"])
     model: Any = load_model(config.models[0], config, "cpu")
     assert isinstance(model._stages[0], Graph)
+
+
+@pytest.mark.parametrize("graph", [lambda features: 1 / 0, lambda features: {**features, "token_embeddings": ZEROS}])
+def test_a_graph_that_fails_or_gives_other_vectors_is_not_used(
+    graph: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("server.model.record", lambda network, features: graph)
+    config = parse_arguments(["--dtype", "float32"])
+    with caplog.at_level(logging.INFO):
+        model: Any = load_model(config.models[0], config, "cpu")
+    assert "computes in Python, for it cannot be recorded" in caplog.text
+    assert np.linalg.norm(model.forward([[101, 7592, 102]])) == pytest.approx(1)
 
 
 def test_a_network_whose_positions_turn_otherwise_in_long_texts_is_not_recorded(
