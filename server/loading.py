@@ -155,7 +155,7 @@ def _exact(source: ModelSource, encoder: SentenceTransformer | CrossEncoder, con
 
 def _unpadded_if_same(source: ModelSource, encoder: SentenceTransformer, padded: Model) -> Model:
     if not can_be_unpadded(encoder):
-        logger.info("%s: batches are padded, for its network takes no attention from outside", source.names[0])
+        logger.info("%s: batches are padded, for its network or what follows it wants that", source.names[0])
         return padded
     samples = _samples(padded)
     expected = _unit(padded.forward(samples))

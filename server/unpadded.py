@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
@@ -35,6 +36,8 @@ SHARED_WIDTH = 64
 LEAST_FILL = 0.75
 # The number of tokens is one of eight to each power of two, so that at most an eighth is for nothing.
 STEPS_OF_OCTAVE = 8
+# What may follow the network: one of these knows texts side by side, the others see vectors of whole texts.
+FOLLOWING = (Pooling, Dense, LayerNorm, Normalize)
 # What an attention is given where it is not the plain one that is computed here.
 UNKNOWN = ("sliding_window", "softcap", "position_bias", "s_aux", "cache")
 
@@ -79,9 +82,15 @@ class Unpadded:
 
 
 def can_be_unpadded(transformer: SentenceTransformer) -> bool:
-    """Whether its network takes an attention from outside; whether it computes the same then is to be tried."""
-    network = getattr(transformer[0], "model", None)
-    return isinstance(network, PreTrainedModel) and bool(network.is_backend_compatible())  # type: ignore[no-untyped-call]
+    """Whether its network takes an attention from outside, and what follows it knows texts side by side; whether it
+    computes the same then is to be tried."""
+    first, *others = transformer
+    network = getattr(first, "model", None)
+    return (
+        isinstance(network, PreTrainedModel)
+        and bool(network.is_backend_compatible())  # type: ignore[no-untyped-call]
+        and all(type(module) in FOLLOWING for module in others)
+    )
 
 
 def unpad(transformer: SentenceTransformer) -> str:
