@@ -18,7 +18,7 @@ __all__ = ["CrossEncoderModel"]
 
 
 class CrossEncoderModel:
-    """`tokenizer` may be used from many threads, `forward` from one at a time."""
+    """`tokenizer` and `forward` may be used from many threads."""
 
     kind: Literal["rerank"] = "rerank"
     pads: Literal[True] = True  # its network reads the first place of each row

@@ -1,4 +1,4 @@
-"""A sentence-transformers model whose parts run apart: tokenising in threads, the forward pass in one, no `encode`."""
+"""A sentence-transformers model whose parts run apart: tokenising and forward passes in threads of their own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_RECORDED_DIFFERENCE = 1e-3  # of numbers, most of them below 1; the same op
 
 
 class EmbeddingModel:
-    """`tokenizer` may be used from many threads, `forward` from one at a time."""
+    """`tokenizer` and `forward` may be used from many threads."""
 
     kind: Literal["embedding"] = "embedding"
 
@@ -87,8 +87,10 @@ class EmbeddingModel:
     def record(self, samples: Sequence[Sequence[int]]) -> None:
         """Lets the network compute as a graph, where it gives the same vectors then. Raises what a network raises that
         cannot be recorded, and ValueError where its vectors are others; it computes as before then."""
-        if self._unpadded is None or not can_be_recorded(self.transformer[0]):
+        if self._unpadded is None:
             return
+        if not can_be_recorded(self.transformer[0]):
+            raise ValueError("its positions turn otherwise in long texts")
         features = self._unpadded.features(sorted(samples, key=len, reverse=True))
         expected = [self.forward([sample]) for sample in samples]
         network, self._stages[0] = self._stages[0], record(self.transformer[0], features)

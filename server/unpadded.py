@@ -229,7 +229,7 @@ def _attend(
     causal = bool(getattr(module, "is_causal", False))
     unknown = [name for name in UNKNOWN if options.get(name) is not None]
     if unknown or attention_mask is not None or options.get("is_causal") not in (None, causal):
-        raise NotImplementedError(f"attention without padding does not know {unknown or 'such masks'}")
+        raise ValueError(f"its attention has {', '.join(unknown) or 'a mask of its own'}")  # so it is padded
     flat = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     sharing = int(getattr(module, "num_key_value_groups", 1))
     result: torch.Tensor = attend_in_rows(*flat, *layout, options.get("scaling"), sharing, causal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,12 @@ def test_a_replica_for_each_device(asked: str | None, expected: list[str | None]
     if asked is None and torch.cuda.device_count() > 1:
         expected = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     assert devices(asked) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_that_cuts_its_vectors_keeps_its_size_in_every_precision(tmp_path: Path, dtype: str) -> None:
+    path = make_embedder(tmp_path)
+    file = path / "config_sentence_transformers.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "truncate_dim": 32}))
+    model: Any = load("--model", str(path), "--dtype", dtype)
+    assert (model.default_dimensions, model.dimension) == (32, 64)
