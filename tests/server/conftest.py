@@ -1,8 +1,11 @@
-"""One server with the packaged model for all of these tests."""
+"""One server with the packaged model for all of these tests, and litellm for those that ask through it."""
 
 from __future__ import annotations
 
+import asyncio
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from server_running import RunningServer, start_server
@@ -13,3 +16,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = start_server(tmp_path_factory.mktemp("server"))
     yield running
     running.stop()
+
+
+@pytest.fixture
+def litellm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """litellm, without its list of prices from the internet. It keeps clients and an event loop open for ever, which
+    would be warnings of any later test: here they end with the test."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # else it makes one of its own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import litellm
+
+        yield litellm
+        clients = litellm.in_memory_llm_clients_cache.cache_dict
+        while clients:
+            clients.popitem()[1].close()
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -18,21 +18,8 @@ def plain(server: RunningServer) -> np.ndarray:
 
 
 @pytest.mark.parametrize("prefix", ["openai", "hosted_vllm", "infinity", "litellm_proxy"])
-def test_litellm_gets_the_vectors(
-    server: RunningServer, plain: np.ndarray, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import litellm
-
-        answer: Any = litellm.embedding(
-            model=f"{prefix}/{MODEL}", input=TEXTS, api_base=f"{server.url}/v1", api_key="none"
-        )
-        clients = litellm.in_memory_llm_clients_cache.cache_dict
-        for client in clients.values():  # litellm keeps them open for ever
-            client.close()
-        clients.clear()
+def test_litellm_gets_the_vectors(server: RunningServer, plain: np.ndarray, prefix: str, litellm: Any) -> None:
+    answer = litellm.embedding(model=f"{prefix}/{MODEL}", input=TEXTS, api_base=f"{server.url}/v1", api_key="none")
     assert np.allclose([item["embedding"] for item in answer.data], plain, atol=1e-6)
     assert answer.usage.prompt_tokens == server.embed(TEXTS).json()["usage"]["prompt_tokens"]
 

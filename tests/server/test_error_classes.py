@@ -3,10 +3,7 @@ arrive so in litellm 1.106.2; a wrong word makes another class of it)."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import threading
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,23 +13,11 @@ from server_running import MODEL, RunningServer, start_server
 BULK = [f"Sentence number {index} about freight costs and margins. " * 8 for index in range(256)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def offline() -> Iterator[None]:
-    """litellm would fetch its list of prices, and would retry what is meant to fail. It keeps its clients open for
-    ever, and they would be another test's warnings."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        patch.setenv("DEFAULT_MAX_RETRIES", "0")
-        yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import litellm
-
-        clients = litellm.in_memory_llm_clients_cache.cache_dict
-        while clients:
-            clients.popitem()[1].close()
-        asyncio.set_event_loop(None)  # one of its making
-        gc.collect()
+@pytest.fixture
+def litellm(litellm: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One that does not retry what is meant to fail."""
+    monkeypatch.setenv("DEFAULT_MAX_RETRIES", "0")
+    return litellm
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +30,9 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
 
 
 def raised(
-    server: RunningServer, route: str, *, texts: Any, model: str = MODEL, key: str = "right", **more: Any
+    litellm: Any, server: RunningServer, route: str, *, texts: Any, model: str = MODEL, key: str = "right", **more: Any
 ) -> str:
     """The name of litellm's exception."""
-    import litellm
-
     more.setdefault("allowed_openai_params", ["dimensions"])
     try:
         litellm.embedding(
@@ -74,11 +57,12 @@ CASES = {
 
 @pytest.mark.parametrize("route", ["openai", "hosted_vllm"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
-def test_a_refusal_is_the_class_that_litellm_users_catch(limited: RunningServer, route: str, case: str) -> None:
+def test_a_refusal_is_the_class_that_litellm_users_catch(
+    litellm: Any, limited: RunningServer, route: str, case: str
+) -> None:
     request, expected = CASES[case]
     before = asked(limited)
-    assert raised(limited, route, **request) == expected
+    assert raised(litellm, limited, route, **request) == expected
     assert asked(limited) == before + 1  # and it was not tried again
 
 
@@ -89,8 +73,7 @@ def asked(server: RunningServer) -> float:
 
 
 @pytest.mark.parametrize("route", ["openai", "hosted_vllm"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
-def test_overload_is_a_rate_limit(limited: RunningServer, route: str) -> None:
+def test_overload_is_a_rate_limit(litellm: Any, limited: RunningServer, route: str) -> None:
     stop = threading.Event()
 
     def fill() -> None:
@@ -103,7 +86,7 @@ def test_overload_is_a_rate_limit(limited: RunningServer, route: str) -> None:
     seen: list[str] = []
     try:
         while "RateLimitError" not in seen and len(seen) < 6:
-            seen.append(raised(limited, route, texts=BULK[:150]))
+            seen.append(raised(litellm, limited, route, texts=BULK[:150]))
     finally:
         stop.set()
         for thread in filling:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,22 +115,17 @@ def test_litellm_reranks_with_it(
     prefix: str,
     base: str,
     with_texts: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    litellm: Any,
 ) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import litellm
-
-        answer = litellm.rerank(
-            model=f"{prefix}/ranker",
-            query=QUERY,
-            documents=DOCUMENTS,
-            top_n=3,
-            return_documents=with_texts,
-            api_base=reranker.url + base,
-            api_key="no",
-        )
+    answer = litellm.rerank(
+        model=f"{prefix}/ranker",
+        query=QUERY,
+        documents=DOCUMENTS,
+        top_n=3,
+        return_documents=with_texts,
+        api_base=reranker.url + base,
+        api_key="no",
+    )
     best = list(np.argsort(-scores)[:3])
     assert [result["index"] for result in answer.results] == best
     if with_texts:

@@ -4,9 +4,7 @@ litellm under each of its prefixes. Each answer has the vectors of the plainest 
 from __future__ import annotations
 
 import base64
-import gc
 import itertools
-import warnings
 from typing import Any
 
 import numpy as np
@@ -93,23 +91,12 @@ def test_litellm(
     prefix: str,
     form: str,
     encoding: str,
-    monkeypatch: pytest.MonkeyPatch,
+    litellm: Any,
 ) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     base = f"{server.url}/infinity" if prefix == "infinity" else f"{server.url}/v1"
     more: Any = {} if encoding == "absent" else {"encoding_format": encoding}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import litellm
-
-        answer: Any = litellm.embedding(
-            model=f"{prefix}/{MODEL}", input=input_of(form, ids), api_base=base, api_key="none", **more
-        )
-        clients = litellm.in_memory_llm_clients_cache.cache_dict
-        for client in clients.values():  # litellm keeps them open for ever
-            client.close()
-        clients.clear()
-        del client
-        gc.collect()  # an event loop that it leaves behind, which would be the next test's warning
+    answer = litellm.embedding(
+        model=f"{prefix}/{MODEL}", input=input_of(form, ids), api_base=base, api_key="none", **more
+    )
     assert_vectors([item["embedding"] for item in answer.data], plain, form)
     assert answer.usage.prompt_tokens == tokens_of(form, ids)
