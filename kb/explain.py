@@ -105,11 +105,12 @@ def explain(
     """
     where = Filter(documents=(document,)) if document else None
     wanted = [known for known in store.documents().values() if where is not None and where.accepts(known)]
-    found = {
+    under_way = {
         "vector": store.nearest(embed_query(query), limit=DEPTH),
         "text": store.matching_chunks(content_words(query), limit=DEPTH),
         "page": store.matching_pages(content_words(query), limit=DEPTH),
     }
+    found = {name: searching.result() for name, searching in under_way.items()}
     is_expected = _expectation(wanted, page)
     findings = [*_general(found, query), *(_of_document(store, document, wanted, page) if document else ())]
     if wanted and not any(finding.status == "fail" for finding in findings):

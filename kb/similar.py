@@ -19,7 +19,8 @@ def more_like(store: Store, hit: Hit, *, limit: int) -> list[Hit]:
         fix = "Search again: the document was read anew or removed meanwhile."
         raise StoreError("the passage is not in the collection any more", where=hit.citation, fix=fix)
     vector = np.asarray(rows[0]["vector"], np.float32)
-    near = [item for item in store.nearest(vector, limit=limit + 1) if item.row["chunk_id"] != hit.chunk_id]
+    nearest = store.nearest(vector, limit=limit + 1).result()
+    near = [item for item in nearest if item.row["chunk_id"] != hit.chunk_id]
     contents = store.contents()
     return [
         hit_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kb.search.question import content_words, stem
+from kb.search.question import STEM_LETTERS, content_words, stem
 
 __all__ = ["sentences", "sentences_that_match"]
 
@@ -14,12 +14,14 @@ WORD = re.compile(r"\w+")
 # Sentences with at least this share of the words that the best one has are marked with it.
 NEARLY_AS_GOOD = 0.75
 MOST_MARKS = 3
+# Beyond this code point scripts have no spaces between words.
+WITHOUT_SPACES = 0x2E7F
 
 
 def sentences_that_match(text: str, question: str) -> tuple[tuple[int, int], ...]:
     """Ranges of `text` in the order they stand there; none where no sentence has a word of the question."""
-    wanted = _stems(content_words(question))
-    counted = [(len(wanted & _stems(text[start:end])), start, end) for start, end in sentences(text)]
+    wanted = _Wanted(content_words(question))
+    counted = [(wanted.count(text[start:end]), start, end) for start, end in sentences(text)]
     best = max((count for count, _, _ in counted), default=0)
     if best == 0:
         return ()
@@ -39,8 +41,18 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
         start = following
 
 
-def _stems(text: str) -> set[str]:
-    words = set(WORD.findall(text))
-    # Scripts without spaces have no words to compare: their letters are.
-    letters = {letter for word in words if not word.isascii() for letter in word if ord(letter) > 0x2E7F}
-    return {stem(word) for word in words if len(word) > 1 and ord(word[0]) <= 0x2E7F} | letters
+class _Wanted:
+    """The words of a question, in whatever form; of scripts without spaces, which have no words to compare, letters."""
+
+    def __init__(self, question: str) -> None:
+        words = set(WORD.findall(question))
+        self._letters = frozenset(letter for word in words for letter in word if ord(letter) > WITHOUT_SPACES)
+        stems = {stem(word) for word in words if len(word) > 1 and ord(word[0]) <= WITHOUT_SPACES}
+        # A word that is shorter than a stem is one of its own: "rate" is not "rated".
+        each = (re.escape(each) + ("" if len(each) >= STEM_LETTERS else r"(?!\w)") for each in sorted(stems))
+        self._stems = re.compile(rf"(?<!\w)(?:{'|'.join(each)})") if stems else None
+
+    def count(self, sentence: str) -> int:
+        """How many of them a sentence has."""
+        words = set(self._stems.findall(sentence.casefold())) if self._stems else ()
+        return len(words) + len(self._letters.intersection(sentence))

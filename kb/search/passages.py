@@ -7,12 +7,12 @@ from typing import Any
 
 from kb.chunk import chunk_id_of
 from kb.search.fusion import Fused
-from kb.store import Store
+from kb.store import PLACE, Store
 
 __all__ = ["MovedError", "complete"]
 
-# "searched_text" is title, section and text, as full text searches them.
-SHOWN = ("chunk_id", "last_page", "page_label", "section", "text", "searched_text")
+# "searched_text" is title, section and text, as full text searches them. Where a row stands tells its chunk's id.
+SHOWN = (*PLACE, "last_page", "page_label", "section", "text", "searched_text")
 
 
 class MovedError(Exception):
@@ -23,9 +23,9 @@ def complete(stores: Sequence[Store], items: Sequence[Fused]) -> None:
     """Reads the passages into the rows of the items. Raises MovedError."""
     waiting = [item for item in items if "text" not in item.row]
     for item, row in zip(waiting, _read(stores, waiting), strict=True):
-        if row["chunk_id"] != chunk_id_of(item.row["doc_id"], item.row["recipe"], item.row["position"]):
+        if any(row[name] != item.row[name] for name in PLACE):
             raise MovedError  # the table was written anew: the row of this number is another now
-        item.row.update(row)
+        item.row.update(row, chunk_id=chunk_id_of(row["doc_id"], row["recipe"], row["position"]))
 
 
 def _read(stores: Sequence[Store], items: Sequence[Fused]) -> list[dict[str, Any]]:

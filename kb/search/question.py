@@ -6,7 +6,7 @@ import re
 
 from kb.errors import QueryError
 
-__all__ = ["MAX_QUERY", "checked", "content_words", "stem"]
+__all__ = ["MAX_QUERY", "STEM_LETTERS", "checked", "content_words", "stem"]
 
 # Longer queries are a mistake (a pasted document), and no model reads them.
 MAX_QUERY = 10_000

@@ -4,6 +4,7 @@ import kb.store.lance  # noqa: F401  before any other module imports LanceDB
 from kb.store.conditions import Condition, parse_condition
 from kb.store.dates import parse_date
 from kb.store.filters import Filter, parse_pages
+from kb.store.lists import Searching
 from kb.store.reading import Run, Statistics
 from kb.store.schemas import IngestedDocument
 from kb.store.searching import PLACE, Candidate
@@ -16,6 +17,7 @@ __all__ = [
     "Filter",
     "IngestedDocument",
     "Run",
+    "Searching",
     "Statistics",
     "Store",
     "parse_condition",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,24 @@ from kb.store.recall import index_state
 from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, asynchronous, begun, matching, nearest, taken
 from kb.types import Vector
 
-__all__ = ["StoreLists"]
+__all__ = ["Searching", "StoreLists"]
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """A list under way. Nobody waits for it in a thread: several lists are searched side by side by beginning them."""
+
+    _store: StoreReader
+    _candidates: Future[list[Candidate]] | None = None
+
+    def result(self) -> list[Candidate]:
+        """Waits for it: candidates of committed documents only, best first. Raises StoreError."""
+        if self._candidates is None:
+            return []
+        with store_errors(self._store.uri):
+            found = self._candidates.result()
+        committed = self._store.contents()
+        return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]
 
 
 class StoreLists(StoreReader):
@@ -45,17 +64,15 @@ class StoreLists(StoreReader):
 
     def nearest(
         self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
-    ) -> list[Candidate]:
+    ) -> Searching:
         """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
+
         effort = self._effort_of_searches()
-        return self._found(
-            "chunks",
-            columns,
-            where,
-            lambda table, read, condition: nearest(
-                table, vector, columns=read, limit=limit, effort=effort, condition=condition
-            ),
-        )
+
+        def searched(table: Any, read: Sequence[str], condition: str | None) -> Awaitable[list[Candidate]]:
+            return nearest(table, vector, columns=read, limit=limit, effort=effort, condition=condition)
+
+        return self._begun("chunks", columns, where, searched)
 
     def _effort_of_searches(self) -> Effort:
         """What was found to be enough; looked up again only when it was measured since."""
@@ -79,62 +96,51 @@ class StoreLists(StoreReader):
 
     def matching_chunks(
         self, query: str, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
-    ) -> list[Candidate]:
+    ) -> Searching:
         """Chunks by BM25 of title, section and text."""
         return self._matching("chunks", query, columns, limit, where)
 
-    def matching_pages(self, query: str, *, limit: int, where: Filter | None = None) -> list[Candidate]:
+    def matching_pages(self, query: str, *, limit: int, where: Filter | None = None) -> Searching:
         """Pages by BM25 of their document's names and their text."""
         return self._matching("pages", query, PAGE_PLACE, limit, where)
 
-    def _matching(
-        self, name: str, query: str, columns: Sequence[str], limit: int, where: Filter | None
-    ) -> list[Candidate]:
-        return self._found(
-            name,
-            columns,
-            where,
-            lambda table, read, condition: matching(table, query, columns=read, limit=limit, condition=condition),
-            of_words=True,
-        )
+    def _matching(self, name: str, query: str, columns: Sequence[str], limit: int, where: Filter | None) -> Searching:
+        async def searched(table: Any, read: Sequence[str], condition: str | None) -> list[Candidate]:
+            if not await self._has_words(name, table):  # killed before the first ingest's end
+                return []
+            return await matching(table, query, columns=read, limit=limit, condition=condition)
 
-    async def _has_words(self, name: str, queried: Any, version: int) -> bool:
+        return self._begun(name, columns, where, searched)
+
+    async def _has_words(self, name: str, table: Any) -> bool:
         """Whether full text is indexed; looked up again only when the table has changed."""
+        version = await table.version()
         if self._with_words.get(name) != version:
-            if not any(index.columns == ["searched_text"] for index in await queried.list_indices()):
+            if not any(index.columns == ["searched_text"] for index in await table.list_indices()):
                 return False
             self._with_words[name] = version
         return True
 
-    def _found(
+    def _begun(
         self,
         name: str,
         columns: Sequence[str],
         where: Filter | None,
         search: Callable[[Any, Sequence[str], str | None], Awaitable[list[Candidate]]],
-        *,
-        of_words: bool = False,
-    ) -> list[Candidate]:
-        """Candidates of committed documents only, with these columns, those read that are not in memory."""
+    ) -> Searching:
+        """A search for candidates with these columns, those read that are not in memory."""
         table = self._tables.get(name)
         if table is None:
-            return []
+            return Searching(self)
         condition = where.condition(self.documents().values()) if where else None
         queried = asynchronous(table)
 
         async def candidates() -> list[Candidate]:
-            version = await queried.version()
-            if of_words and not await self._has_words(name, queried, version):  # killed before the first ingest's end
-                return []
             return await filled(
-                self._places.of(name, table, version),
+                self._places.of(name, table, await queried.version()),
                 columns,
                 lambda read: search(queried, read, condition),
                 lambda found: [candidate.row for candidate in found],
             )
 
-        with store_errors(self.uri):
-            searching = begun(candidates())
-            committed = self.contents()  # meanwhile
-            found = searching.result()
-        return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]
+        return Searching(self, begun(candidates()))

@@ -122,7 +122,7 @@ def main(sizes: list[int]) -> None:
                     return search([store], questions[number], embed_query=lambda _: embedded, settings=SearchSettings())
 
                 def nearest(number: int, store: Store = store) -> object:
-                    return store.nearest(vectors[number], limit=10)
+                    return store.nearest(vectors[number], limit=10).result()
 
                 def whole(number: int, knowledge_base: KnowledgeBase = knowledge_base) -> object:
                     return knowledge_base.search(questions[number])

@@ -67,7 +67,7 @@ def test_a_large_collection_can_be_emptied_and_filled_again(store: Store) -> Non
         store.bring_up_to_date()
     assert store.statistics().chunks == 0
     write(store, document("small", 5, 2))
-    assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 5
+    assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10).result()) == 5
 
 
 def test_passages_that_say_the_same_are_as_good_as_each_other(store: Store) -> None:
@@ -112,7 +112,7 @@ def test_an_index_that_finds_too_little_is_built_anew_and_searched_more_widely(
     assert built == [1]
     assert store.statistics().vector_recall == 0.99
     assert store._effort_of_searches() == indexes.Effort(80, 100)
-    assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10)) == 10
+    assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10).result()) == 10
 
 
 def test_an_index_that_needs_what_it_needed_before_is_not_built_anew(
@@ -133,7 +133,7 @@ def test_words_are_indexed_anew_where_an_earlier_version_took_them_otherwise(sto
     chunks.create_index("searched_text", config=FTS(remove_stop_words=True))
     write(store, document("one more", 3, 2))
     assert [index.name for index in chunks.list_indices() if index.columns == ["searched_text"]] == [indexes.TEXT_INDEX]
-    assert store.matching_chunks("more", limit=5)
+    assert store.matching_chunks("more", limit=5).result()
 
 
 def test_pages_of_an_earlier_version_are_found_by_their_files_name(store: Store) -> None:

@@ -49,7 +49,7 @@ def test_what_is_written_is_indexed_once_it_is_much(store: Store) -> None:
         assert indexed(store) == 18
         store.bring_up_to_date()
     assert indexed(store) == 30
-    found = {word: len(store.matching_chunks(word, limit=50)) for word in ("apples", "pears", "plums")}
+    found = {word: len(store.matching_chunks(word, limit=50).result()) for word in ("apples", "pears", "plums")}
     assert found == {"apples": 6, "pears": 12, "plums": 12}
 
 
@@ -94,7 +94,7 @@ def test_documents_are_written_and_replaced_while_words_are_indexed(store: Store
         store.bring_up_to_date()
     assert max(indexed_after) > 12  # some of it was done meanwhile
     assert indexed(store) == store.chunk_count == 13 * 12
-    assert len(store.matching_chunks("first", limit=50)) == 12
+    assert len(store.matching_chunks("first", limit=50).result()) == 12
 
 
 def test_a_failure_of_it_leaves_the_work_to_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,8 +89,8 @@ def test_only_what_is_not_in_memory_is_read(store: Store, monkeypatch: pytest.Mo
         return real(held, columns, noted, rows)
 
     monkeypatch.setattr("kb.store.lists.filled", noting)
-    store.nearest(vector("x"), limit=5, columns=PLACE)
-    store.nearest(vector("x"), limit=5)
+    store.nearest(vector("x"), limit=5, columns=PLACE).result()
+    store.nearest(vector("x"), limit=5).result()
     assert read == [(), ("chunk_id", "text")]
 
 
@@ -156,4 +156,4 @@ def test_a_store_that_stays_open_finds_what_a_new_one_finds(
 
 
 def _row_ids(store: Store) -> list[int]:
-    return [int(item.row["_rowid"]) for item in store.nearest(np.ones(8, np.float32), limit=50, columns=PLACE)]
+    return [int(item.row["_rowid"]) for item in store.nearest(np.ones(8, np.float32), limit=50, columns=PLACE).result()]

@@ -70,13 +70,13 @@ def write(store: Store, *documents: IngestedDocument) -> None:
 
 
 def found(store: Store, text: str, where: Filter | None = None) -> list[str]:
-    return [str(candidate.row["text"]) for candidate in store.nearest(vector(text), limit=10, where=where)]
+    return [str(candidate.row["text"]) for candidate in store.nearest(vector(text), limit=10, where=where).result()]
 
 
 def test_opening_and_reading_an_absent_store_creates_nothing(store: Store, tmp_path: Path) -> None:
     assert not store.exists
     assert store.documents() == {}
-    assert store.nearest(vector("x"), limit=5) == []
+    assert store.nearest(vector("x"), limit=5).result() == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,21 +96,21 @@ def test_what_was_committed_comes_back_as_it_was(store: Store) -> None:
 
 def test_vector_search_finds_the_nearest_chunk_with_similarity_as_score(store: Store) -> None:
     write(store, ingested("/a.pdf", ["alpha", "beta", "gamma"]))
-    best = store.nearest(vector("beta"), limit=3)[0]
+    best = store.nearest(vector("beta"), limit=3).result()[0]
     assert best.row["text"] == "beta"
     assert best.score == pytest.approx(1.0, abs=1e-4)
 
 
 def test_full_text_search_finds_words_in_title_and_text(store: Store) -> None:
     write(store, ingested("/a.pdf", ["the margin fell", "costs rose"], title="Annual report"))
-    assert [hit.row["text"] for hit in store.matching_chunks("margins", limit=5)] == ["the margin fell"]
-    assert len(store.matching_chunks("annual", limit=5)) == 2
-    assert [hit.row["page"] for hit in store.matching_pages("rose", limit=5)] == [2, 1]
+    assert [hit.row["text"] for hit in store.matching_chunks("margins", limit=5).result()] == ["the margin fell"]
+    assert len(store.matching_chunks("annual", limit=5).result()) == 2
+    assert [hit.row["page"] for hit in store.matching_pages("rose", limit=5).result()] == [2, 1]
 
 
 def test_a_page_is_also_found_by_the_start_of_the_next_one(store: Store) -> None:
     write(store, ingested("/a.pdf", ["the report ends here", "margins fell in spring", "nothing of the kind"]))
-    assert {hit.row["page"] for hit in store.matching_pages("margins", limit=5)} == {1, 2}
+    assert {hit.row["page"] for hit in store.matching_pages("margins", limit=5).result()} == {1, 2}
     [document] = store.documents().values()
     assert store.page_text(document, 1) == "the report ends here"
 
@@ -118,7 +118,7 @@ def test_a_page_is_also_found_by_the_start_of_the_next_one(store: Store) -> None
 @pytest.mark.parametrize("text", ["第一季度利润下降", "利润"])
 def test_full_text_search_knows_words_of_languages_without_spaces(store: Store, text: str) -> None:
     write(store, ingested("/a.pdf", ["第一季度利润下降了", "完全不同的内容"]))
-    assert [hit.row["page"] for hit in store.matching_chunks(text, limit=1)] == [1]
+    assert [hit.row["page"] for hit in store.matching_chunks(text, limit=1).result()] == [1]
 
 
 def test_committing_twice_changes_nothing(store: Store) -> None:
@@ -206,7 +206,7 @@ def library(store: Store) -> Store:
 def test_a_filter_narrows_every_list_alike(library: Store, where: Filter, expected: set[str]) -> None:
     assert set(found(library, "first one", where)) == expected
     words = "first second third one two"
-    assert {str(hit.row["text"]) for hit in library.matching_chunks(words, limit=10, where=where)} == expected
+    assert {str(hit.row["text"]) for hit in library.matching_chunks(words, limit=10, where=where).result()} == expected
 
 
 # --- several at once, and broken ones ---------------------------------------------------------------------------------
