@@ -93,7 +93,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def candidates(device: torch.device, *, compile: bool) -> Iterator[Candidate]:
     """Ways to run a model here, float32 by torch first. Only precisions that the hardware computes in."""
-    attentions = ["sdpa", "eager"]
+    # First what the server does of itself: on CPUs it may need no padding, which it does where an attention is named.
+    attentions = ["", "sdpa", "eager"] if device.type == "cpu" else ["", "eager"]
     if device.type == "cuda" and importlib.util.find_spec("flash_attn"):
         attentions.append("flash_attention_2")
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -103,9 +104,10 @@ def candidates(device: torch.device, *, compile: bool) -> Iterator[Candidate]:
         for attention in attentions:
             if attention == "flash_attention_2" and dtype is torch.float32:
                 continue  # it has none
-            yield Candidate(f"torch {name} {attention}", ("--dtype", name, "--attention", attention))
+            named = ("--attention", attention) if attention else ()
+            yield Candidate(f"torch {name} {attention}".strip(), ("--dtype", name, *named))
         if compile:
-            yield Candidate(f"torch {name} sdpa compiled", ("--dtype", name, "--attention", "sdpa", "--compile"))
+            yield Candidate(f"torch {name} compiled", ("--dtype", name, "--compile"))
     for backend in filter(_is_installed, PACKAGES):
         yield Candidate(backend, ("--backend", backend))
         if device.type == "cpu":
