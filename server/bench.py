@@ -8,6 +8,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"--texts: {error}", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="pdfkb-bench-") as folder:
+    # What libraries print while they work is not part of the answer.
+    with tempfile.TemporaryDirectory(prefix="pdfkb-bench-") as folder, redirect_stdout(sys.stderr):
         results = list(_results(options, given, options.keep_int8 or Path(folder)))
     chosen = recommended(results)
     missing = {name: _how_to_install(name) for name in PACKAGES if not _is_installed(name)}

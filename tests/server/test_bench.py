@@ -12,7 +12,7 @@ import pytest
 import torch
 from server_running import MODEL, start_server
 
-from server.bench import MOST_RECALL_LOSS, PACKAGES, Candidate, Result, _is_installed, candidates, recommended
+from server.bench import MOST_RECALL_LOSS, PACKAGES, Candidate, Result, _is_installed, candidates, main, recommended
 from server.config import parse_arguments
 from server.loading import load_model
 from server.passages import passages
@@ -109,6 +109,22 @@ def test_eight_bit_weights_are_made_without_a_network_and_served(backend: str, t
         assert server.client.get("/v1/models").json()["data"][0]["backend"] == backend
     finally:
         assert server.stop() == 0
+
+
+def test_what_libraries_print_meanwhile_is_not_part_of_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def chatting(*_: object) -> Trial:
+        print("Statistics collection 100%")
+        return trial(1)
+
+    monkeypatch.setattr("server.bench.measured", chatting)
+    monkeypatch.setattr("server.bench.PACKAGES", {})
+    (tmp_path / "texts.txt").write_text("\n".join(LINES))
+    assert main(["--texts", str(tmp_path / "texts.txt"), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["recommended"]
+    assert "Statistics collection" in said.err
 
 
 # --- what counts as good ---------------------------------------------------------------------------------------------
