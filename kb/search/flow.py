@@ -108,9 +108,7 @@ def _fused(
         "figure": settings.figure_weight,
         "document": settings.document_weight if len(lists) > 1 else 0.0,
     }
-    fusion = Fusion(settings.fusion)
-    for name, found in lists.items():
-        fusion.add(name, found)
+    fusion = Fusion(lists, method=settings.fusion)
     fused = fusion.ranked(weights)
     if not lists.get("text") or not (settings.pair_weight or settings.figure_weight):
         return fused

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kb.store import Candidate
 
-__all__ = ["Fused", "Fusion", "PageKey", "fuse"]
+__all__ = ["Fused", "Fusion", "PageKey"]
 
 # A page is a larger unit than a chunk: (content, recipe, page number).
 PageKey = tuple[str, str, int]
@@ -36,21 +36,8 @@ class Fused:
         self.page = page_of(self.row)
 
 
-def fuse(
-    lists: Mapping[str, Sequence[Candidate]],
-    weights: Mapping[str, float],
-    *,
-    method: Literal["score", "rrf"] = "score",
-) -> list[Fused]:
-    """Chunks of all lists, best first, in an order that does not depend on chance; see `Fusion`."""
-    fusion = Fusion(method)
-    for name, candidates in lists.items():
-        fusion.add(name, candidates)
-    return fusion.ranked(weights)
-
-
 class Fusion:
-    """Lists that become one order, which may be asked for again after one more list.
+    """Lists that become one order, which does not depend on chance and may be asked for again after one more list.
 
     A chunk's score is the weighted sum of its shares and of its page's; the best chunk of a page stands for the page,
     with the best share that any of the page's chunks has in each list. A share is the score scaled to the best and the
@@ -58,10 +45,12 @@ class Fusion:
     whose best pages are best of all lifts its chunks by the weight "document", as a part of the best score.
     """
 
-    def __init__(self, method: Literal["score", "rrf"] = "score") -> None:
+    def __init__(self, lists: Mapping[str, Sequence[Candidate]], *, method: Literal["score", "rrf"] = "score") -> None:
         self._share_of = _scaled if method == "score" else _reciprocal
         self._items: dict[tuple[str, str, int], Fused] = {}
         self._pages: dict[PageKey, tuple[int, float]] = {}
+        for name, candidates in lists.items():
+            self.add(name, candidates)
 
     def add(self, name: str, candidates: Sequence[Candidate]) -> None:
         """One more list: of pages where it is called "page", else of chunks."""

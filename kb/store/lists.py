@@ -66,7 +66,6 @@ class StoreLists(StoreReader):
         self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE
     ) -> Searching:
         """Chunks by cosine similarity to a vector of shape (dimension,), float32."""
-
         effort = self._effort_of_searches()
 
         def searched(table: Any, read: Sequence[str], condition: str | None) -> Awaitable[list[Candidate]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kb.search import fuse
+from kb.search import Fusion
 from kb.store import Candidate
 
 
@@ -22,7 +22,7 @@ def page(number: int, score: float) -> Candidate:
 
 def scores(lists: dict[str, list[Candidate]], **weights: float) -> dict[str, float]:
     every = {"vector": 1.0, "text": 1.0, "page": 1.0} | weights
-    return {str(item.row["chunk_id"]): item.score for item in fuse(lists, every)}
+    return {str(item.row["chunk_id"]): item.score for item in Fusion(lists).ranked(every)}
 
 
 def test_a_list_is_scaled_from_its_worst_to_its_best() -> None:
@@ -47,9 +47,21 @@ def test_the_best_chunk_of_a_page_has_what_its_chunks_are_best_in() -> None:
     assert scores(lists, vector=0.5)["b"] == pytest.approx(0.5)
 
 
+def test_an_order_that_is_asked_for_again_is_that_of_all_lists_at_once() -> None:
+    lists = {"text": [chunk("a", 9), chunk("b", 5, page=2), chunk("c", 1, page=2)], "page": [page(2, 3), page(1, 1)]}
+    pairs = [chunk("c", 2, page=2)]
+    weights = {"text": 1.0, "page": 1.0, "pair": 0.3, "document": 0.1}
+    fusion = Fusion(lists)
+    fusion.ranked(weights)
+    fusion.add("pair", pairs)
+    at_once = Fusion(lists | {"pair": pairs}).ranked(weights)
+    assert fusion.ranked(weights) == at_once
+    assert [item.score for item in at_once] != [item.score for item in Fusion(lists).ranked(weights)]
+
+
 def test_ranks_say_which_list_found_it() -> None:
     lists = {"vector": [chunk("a", 0.9), chunk("b", 0.1)], "text": [chunk("b", 8)], "page": [page(1, 3)]}
-    ranks = {str(item.row["chunk_id"]): item.ranks for item in fuse(lists, dict.fromkeys(lists, 1.0))}
+    ranks = {str(item.row["chunk_id"]): item.ranks for item in Fusion(lists).ranked(dict.fromkeys(lists, 1.0))}
     assert ranks == {"a": {"vector": 1, "page": 1}, "b": {"vector": 2, "text": 1, "page": 1}}
 
 
@@ -63,7 +75,7 @@ def test_what_has_no_pair_of_words_is_the_worst_of_that_list() -> None:
 
 def test_the_document_whose_pages_are_best_lifts_them() -> None:
     text = [chunk("a", 5, page=1), chunk("x", 4, page=1, doc_id="e"), chunk("y", 3, page=2, doc_id="e"), chunk("z", 0)]
-    found = {str(item.row["chunk_id"]): item for item in fuse({"text": text}, {"text": 1.0, "document": 0.5})}
+    found = {str(item.row["chunk_id"]): item for item in Fusion({"text": text}).ranked({"text": 1.0, "document": 0.5})}
     assert found["x"].score == pytest.approx(0.8 + 0.5 * 1.0)
     assert found["a"].score == pytest.approx(1.0 + 0.5 * 1.0 / 1.4)
     assert (found["x"].ranks["document"], found["a"].ranks["document"]) == (1, 2)
@@ -75,7 +87,7 @@ def test_a_single_candidate_counts_as_the_best() -> None:
 
 def test_reciprocal_ranks_look_at_the_order_alone() -> None:
     lists = {"text": [chunk("a", 1000.0, page=1), chunk("b", 1.0, page=2), chunk("c", 0.9, page=3)]}
-    fused = fuse(lists, {"text": 1.0}, method="rrf")
+    fused = Fusion(lists, method="rrf").ranked({"text": 1.0})
     assert [item.score for item in fused] == pytest.approx([1 / 61, 1 / 62, 1 / 63])
 
 

@@ -14,7 +14,7 @@ from kb.search.diversity import diversified
 from kb.search.fusion import Fused
 from kb.search.marks import sentences_that_match
 from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
-from kb.search.question import content_words
+from kb.search.question import content_words, stem
 from kb.store import parse_condition
 
 
@@ -94,6 +94,21 @@ def test_chinese_sentences_are_told_apart() -> None:
     text = "公司成立于1998年。营业利润率下降到百分之十二。员工很多。"
     [(start, end)] = sentences_that_match(text, "营业利润率")
     assert text[start:end] == "营业利润率下降到百分之十二。"
+
+
+WORDS = st.lists(st.sampled_from(["Rate", "rated", "rates", "margin", "Margins", "marginal", "a", "émile", "x1"]))
+
+
+@given(WORDS, WORDS, WORDS)
+def test_the_sentence_with_most_of_the_questions_words_in_some_form_is_marked(
+    question: list[str], first: list[str], second: list[str]
+) -> None:
+    wanted = {stem(word) for word in question if len(word) > 1}
+    text = f"Said {' '.join(first)}. And {', '.join(second)}!"
+    held = [len(wanted & {stem(word) for word in words}) for words in (first, second)]
+    marked = {text[start] for start, _ in sentences_that_match(text, " ".join(question))}
+    best = max(held)
+    assert marked == {letter for letter, count in zip("SA", held, strict=True) if best and count >= 0.75 * best}
 
 
 @given(st.text(max_size=300), st.text(min_size=1, max_size=60))
