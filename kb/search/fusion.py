@@ -93,7 +93,7 @@ def passage_of(row: Mapping[str, Any]) -> tuple[str, str, int]:
 
 def _weighted(shares: Mapping[str, float], weights: Mapping[str, float]) -> float:
     score = 0.0
-    for name, share in shares.items():  # sum() over a generator takes twice as long, and there are hundreds
+    for name, share in shares.items():  # sum() takes twice as long, and there are hundreds
         score += weights[name] * share
     return score
 

@@ -49,8 +49,8 @@ class _Wanted:
         self._letters = frozenset(letter for word in words for letter in word if ord(letter) > WITHOUT_SPACES)
         stems = {stem(word) for word in words if len(word) > 1 and ord(word[0]) <= WITHOUT_SPACES}
         # A word that is shorter than a stem is one of its own: "rate" is not "rated".
-        each = (re.escape(each) + ("" if len(each) >= STEM_LETTERS else r"(?!\w)") for each in sorted(stems))
-        self._stems = re.compile(rf"(?<!\w)(?:{'|'.join(each)})") if stems else None
+        forms = [re.escape(word) + ("" if len(word) >= STEM_LETTERS else r"(?!\w)") for word in sorted(stems)]
+        self._stems = re.compile(rf"(?<!\w)(?:{'|'.join(forms)})") if forms else None
 
     def count(self, sentence: str) -> int:
         """How many of them a sentence has."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -20,11 +19,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def litellm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """litellm, without its list of prices from the internet. It keeps clients and an event loop open for ever, which
-    would be warnings of any later test: here they end with the test."""
+    """litellm, without its list of prices from the internet. It keeps clients open for ever, which would be warnings of
+    any later test: here they end with the test."""
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)  # else it makes one of its own
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import litellm
@@ -33,5 +30,3 @@ def litellm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         clients = litellm.in_memory_llm_clients_cache.cache_dict
         while clients:
             clients.popitem()[1].close()
-    asyncio.set_event_loop(None)
-    loop.close()
