@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from kb.config import SearchSettings
 from kb.errors import StoreError
@@ -12,6 +12,7 @@ from kb.search.diversity import diversified
 from kb.search.figures import shares_of_figures
 from kb.search.fusion import Fused, Fusion, PageKey
 from kb.search.hits import hit_of
+from kb.search.named import Naming
 from kb.search.neighbours import at_most_per_page, merged, worth_reading_on
 from kb.search.pairs import worth_of_pairs
 from kb.search.passages import MovedError, complete
@@ -99,19 +100,27 @@ def _best(
 def _fused(
     stores: Sequence[Store], question: str, lists: dict[str, list[Candidate]], settings: SearchSettings
 ) -> list[Fused]:
-    """The lists as one order; the best are then looked through for the question's pairs of words and figures."""
+    """The lists as one order; the best are then looked through for what the question's words mean together."""
     weights = {
         "vector": settings.vector_weight,
         "text": settings.text_weight,
         "page": settings.page_weight,
         "pair": settings.pair_weight,
         "figure": settings.figure_weight,
+        "name": settings.name_weight,
         "document": settings.document_weight if len(lists) > 1 else 0.0,
     }
-    fusion = Fusion(lists, method=settings.fusion)
+    fusion = Fusion(lists, limit=max(settings.candidates, settings.limit), method=settings.fusion)
+    if not lists.get("text"):
+        return fusion.ranked(weights)
+    naming = Naming(question, [store.words_of_names() for store in stores])
+
+    def named(row: Mapping[str, Any]) -> float:
+        return naming.share((row["doc_id"], row["recipe"]), row.get("searched_text", ""))
+
+    if naming:
+        fusion.rate("name", named)
     fused = fusion.ranked(weights)
-    if not lists.get("text") or not (settings.pair_weight or settings.figure_weight):
-        return fused
     looked_at = fused[:LOOKED_AT]
     complete(stores, looked_at)
     texts = [str(item.row["searched_text"]) for item in looked_at]
@@ -120,6 +129,8 @@ def _fused(
         ("figure", shares_of_figures(question, texts)),
     ):
         fusion.add(name, [Candidate(item.row, score) for item, score in zip(looked_at, scores, strict=True) if score])
+    if naming:
+        fusion.rate("name", named)
     return fusion.ranked(weights)
 
 

@@ -5,6 +5,7 @@ from kb.store.conditions import Condition, parse_condition
 from kb.store.dates import parse_date
 from kb.store.filters import Filter, parse_pages
 from kb.store.lists import Searching
+from kb.store.name_words import WordsOfNames, words_of_name
 from kb.store.reading import Run, Statistics
 from kb.store.schemas import IngestedDocument
 from kb.store.searching import PLACE, Candidate
@@ -20,7 +21,9 @@ __all__ = [
     "Searching",
     "Statistics",
     "Store",
+    "WordsOfNames",
     "parse_condition",
     "parse_date",
     "parse_pages",
+    "words_of_name",
 ]

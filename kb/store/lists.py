@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,12 @@ from kb.config import StorageSettings
 from kb.store.failures import store_errors
 from kb.store.filters import Filter, quoted_list
 from kb.store.indexes import Effort
+from kb.store.name_words import WordsOfNames
 from kb.store.places import PlacesByTable, filled
 from kb.store.reading import StoreReader
 from kb.store.recall import index_state
 from kb.store.searching import PAGE_PLACE, PASSAGE, ROW_ID, Candidate, asynchronous, begun, matching, nearest, taken
-from kb.types import Vector
+from kb.types import ContentKey, Document, Vector
 
 __all__ = ["Searching", "StoreLists"]
 
@@ -46,6 +47,7 @@ class StoreLists(StoreReader):
         super().__init__(settings)
         self._places = PlacesByTable(self.uri)
         self._effort: tuple[int, Effort] | None = None  # with the version of the table it is kept in
+        self._names: tuple[Mapping[ContentKey, Sequence[Document]], WordsOfNames] | None = None
         self._with_words: dict[str, int] = {}  # tables by name that have a full-text index, and their version
 
     def details(self, row_ids: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
@@ -61,6 +63,13 @@ class StoreLists(StoreReader):
         queried = asynchronous(table)
         places = self._places.of("chunks", table, await queried.version())
         return await filled(places, columns, lambda read: taken(queried, row_ids, read), lambda found: found)
+
+    def words_of_names(self) -> WordsOfNames:
+        """Which documents have which words in their names; looked through again only when documents have changed."""
+        contents = self.contents()
+        if self._names is None or self._names[0] is not contents:
+            self._names = (contents, WordsOfNames(contents))
+        return self._names[1]
 
     def nearest(
         self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE

@@ -1,0 +1,44 @@
+"""Which documents have a word in their file's name or in that of a folder that it lies in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import PurePath
+from unicodedata import normalize
+
+from kb.types import ContentKey, Document
+
+__all__ = ["WordsOfNames", "words_of_name"]
+
+WORD = re.compile(r"[^\W_]+")
+# "FY2018" is also 2018, "10K" also 10.
+PART = re.compile(r"[^\W\d_]+|\d+")
+
+
+class WordsOfNames:
+    """The names of a collection's documents, by word."""
+
+    def __init__(self, contents: Mapping[ContentKey, Sequence[Document]]) -> None:
+        self.documents = len(contents)
+        self._having: dict[str, set[ContentKey]] = {}
+        for content, documents in contents.items():
+            for document in documents:
+                for word in words_of_name(_name_of(document.path)):
+                    self._having.setdefault(word, set()).add(content)
+
+    def having(self, word: str) -> Set[ContentKey]:
+        """The contents with this word, its case folded, in the name of one of their files."""
+        return self._having.get(word, frozenset())
+
+
+def words_of_name(name: str) -> Iterator[str]:
+    """Words with their case folded, and the letters and figures that they are made of; some more than once."""
+    # Names come decomposed from some file systems: "u" and two dots are what a person types as "ü".
+    for word in WORD.findall(normalize("NFKC", name).casefold()):
+        yield word
+        yield from PART.findall(word)
+
+
+def _name_of(path: str) -> str:
+    return str(PurePath(path).with_suffix(""))
