@@ -21,6 +21,8 @@ OF_WORDS = ("text", "page")
 # How far their best stands out, as a part of its score, where they count in full: 0.73 and 0.83 in the median of 617
 # questions on 44 documents, 0.51 and 0.57 of 362 on 93 manuals and reports, 0.35 and 0.41 of 129 on 74 annual reports.
 STANDING_OUT = 0.7
+# Cosines that lie closer together than this are the same: of a handful of passages, all alike, none is the worst.
+LEAST_SPREAD = {"vector": 0.1}
 # Pages that speak for their document: one good page may be chance, a long document has many middling ones.
 SPEAKING_PAGES = 3
 
@@ -156,8 +158,11 @@ def _scaled(candidates: Iterable[Candidate], name: str, *, limit: int) -> list[t
     if name in FROM_ZERO or (name in OF_WORDS and len(ordered) < limit):
         worst = 0.0
     spread = best - worst
-    full = best * STANDING_OUT if name in OF_WORDS else spread
-    return [(candidate, (candidate.score - worst) / full if spread > 0 else 1.0) for candidate in ordered]
+    if name in OF_WORDS:
+        most, full = (spread / best / STANDING_OUT if spread > 0 else 1.0), best * STANDING_OUT
+    else:
+        most, full = 1.0, max(spread, LEAST_SPREAD.get(name, 0.0))
+    return [(candidate, most - (best - candidate.score) / full if full > 0 else most) for candidate in ordered]
 
 
 def _reciprocal(candidates: Iterable[Candidate], _: str) -> list[tuple[Candidate, float]]:

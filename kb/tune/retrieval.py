@@ -36,6 +36,7 @@ GRID: Mapping[str, Sequence[Any]] = {
     "search.vector_weight": (0.25, 0.5, 0.75, 1.0),
     "search.page_weight": (0.5, 1.0, 1.5),
     "search.pair_weight": (0.0, 0.3),
+    "search.name_weight": (0.0, 0.5, 1.0),
     "search.candidates": (50, 100, 200),
 }
 RERANK = "rerank"

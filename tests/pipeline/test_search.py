@@ -154,6 +154,17 @@ def test_a_page_is_found_by_its_files_name(config: Path, tmp_path: Path) -> None
     assert best.document.endswith("Globex_2018_10K.pdf")
 
 
+def test_a_question_may_name_the_folders_that_a_file_lies_in(config: Path, tmp_path: Path) -> None:
+    for number, folder in enumerate(("Acme/2018", "Globex/2018", "Initech/2018", "Initech/2019")):
+        made = f"Capital expenditure was {12 + number} million."
+        make_pdf(tmp_path / folder / "annual report.pdf", [made], title="Annual report")
+    with KnowledgeBase.open(config, storage={"collection": "folders"}) as knowledge_base:
+        knowledge_base.ingest(tmp_path)
+        best, *others = knowledge_base.search("What was the capital expenditure of Initech in 2018?")
+    assert best.document.endswith("Initech/2018/annual report.pdf")
+    assert (best.channels["name"], [hit.channels["name"] for hit in others]) == (1, [2, 3, 3])
+
+
 def test_pages_are_found_by_the_names_that_their_files_have_now(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "filings"
     for number in range(3):

@@ -62,6 +62,11 @@ def test_a_single_candidate_counts_as_the_best() -> None:
     assert scores({"vector": [chunk("a", 0.3)]}) == {"a": 1.0}
 
 
+def test_passages_that_are_all_alike_are_not_told_apart_by_their_vectors() -> None:
+    lists = {"vector": [chunk("a", 0.9, page=1), chunk("b", 0.88, page=2), chunk("c", 0.87, page=3)]}
+    assert scores(lists) == pytest.approx({"a": 1.0, "b": 0.8, "c": 0.7})
+
+
 def test_what_both_lists_find_adds_up() -> None:
     vector = [chunk("a", 0.9, page=1), chunk("b", 0.1, page=2)]
     text = [chunk("b", 10, page=2), chunk("a", 5, page=1), chunk("c", 3, page=3)]
@@ -146,6 +151,6 @@ def test_reciprocal_ranks_look_at_the_order_alone() -> None:
 @given(st.sampled_from(["vector", "text"]), st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
 def test_scaling_keeps_the_order_and_stays_within_bounds(name: str, values: list[float]) -> None:
     found = scores({name: [chunk(str(index), value, page=index) for index, value in enumerate(values)]})
-    assert all(0.0 <= score <= 1.0 / STANDING_OUT + 1e-9 for score in found.values())
+    assert all(-1e-9 <= score <= 1.0 / STANDING_OUT + 1e-9 for score in found.values())
     best = max(range(len(values)), key=lambda index: values[index])
     assert found[str(best)] == pytest.approx(max(found.values()))
