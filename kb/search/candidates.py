@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from kb.config import SearchSettings
 from kb.search.question import content_words
 from kb.store import PLACE, Candidate, Filter, Searching, Store
-from kb.types import Vector
+from kb.types import ContentKey, Document, Vector
 
-__all__ = ["LISTS", "ask"]
+__all__ = ["LISTS", "Contents", "Found", "ask"]
+
+Contents = Mapping[ContentKey, Sequence[Document]]
 
 LISTS = {"vector": ("vector",), "text": ("text", "page"), "hybrid": ("vector", "text", "page")}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates by list, and the contents of each collection that they are of."""
+
+    lists: Mapping[str, Sequence[Candidate]]
+    contents: Sequence[Contents]
 
 
 def ask(
@@ -21,7 +32,7 @@ def ask(
     embed_query: Callable[[str], Vector],
     settings: SearchSettings,
     where: Filter | None,
-) -> dict[str, list[Candidate]]:
+) -> Found:
     """Candidates of each list that the mode asks for, best first: where they stand, no text yet.
 
     A row says by "collection" which store it is from, and by "_rowid" where in it.
@@ -41,8 +52,10 @@ def ask(
         vector = embed_query(question)
         for place, store in enumerate(stores):
             running.append(("vector", place, store.nearest(vector, limit=limit, where=where, columns=PLACE)))
+    contents = [store.contents() for store in stores]  # while the lists are under way
     for name, place, searching in running:
-        for candidate in searching.result():
+        for candidate in searching.result(contents[place]):
             candidate.row["collection"] = place
             lists[name].append(candidate)
-    return {name: sorted(items, key=lambda item: -item.score)[:limit] for name, items in lists.items()}
+    best = {name: sorted(items, key=lambda item: -item.score)[:limit] for name, items in lists.items()}
+    return Found(best, contents)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from kb.config import SearchSettings
 from kb.errors import StoreError
-from kb.search.candidates import ask
+from kb.search.candidates import Contents, Found, ask
 from kb.search.diversity import diversified
 from kb.search.figures import shares_of_figures
 from kb.search.fusion import Fused, Fusion, PageKey
@@ -56,14 +56,14 @@ def search(
     where = None if where == Filter() else where
     for attempt in range(ATTEMPTS):
         try:
-            best = _best(stores, question, embed_query=embed_query, settings=settings, where=where, reranker=reranker)
+            found = ask(stores, question, embed_query=embed_query, settings=settings, where=where)
+            best = _best(stores, question, found, settings=settings, reranker=reranker)
             break
         except MovedError:
             if attempt == ATTEMPTS - 1:
                 raise StoreError("it was rewritten meanwhile", where=stores[0].uri, fix="Search again.") from None
-    contents = [store.contents() for store in stores]
     return [
-        hit_of(item, rank=rank, documents=_documents(contents, item), where=where, question=question)
+        hit_of(item, rank=rank, documents=_documents(found.contents, item), where=where, question=question)
         for rank, item in enumerate(best, start=1)
     ]
 
@@ -71,15 +71,13 @@ def search(
 def _best(
     stores: Sequence[Store],
     question: str,
+    found: Found,
     *,
-    embed_query: Callable[[str], Vector],
     settings: SearchSettings,
-    where: Filter | None,
     reranker: Reranker | None,
 ) -> list[Fused]:
     """The chunks that become hits, in their order. Raises MovedError."""
-    lists = ask(stores, question, embed_query=embed_query, settings=settings, where=where)
-    fused = _fused(stores, question, lists, settings)
+    fused = _fused(stores, question, found, settings)
     best = at_most_per_page(fused, settings.per_page)
     if reranker is not None:
         complete(stores, best[: reranker.candidates])
@@ -97,9 +95,7 @@ def _best(
     return [merged(item, run) for item, run in zip(best, runs, strict=True)]
 
 
-def _fused(
-    stores: Sequence[Store], question: str, lists: dict[str, list[Candidate]], settings: SearchSettings
-) -> list[Fused]:
+def _fused(stores: Sequence[Store], question: str, found: Found, settings: SearchSettings) -> list[Fused]:
     """The lists as one order; the best are then looked through for what the question's words mean together."""
     weights = {
         "vector": settings.vector_weight,
@@ -108,12 +104,13 @@ def _fused(
         "pair": settings.pair_weight,
         "figure": settings.figure_weight,
         "name": settings.name_weight,
-        "document": settings.document_weight if len(lists) > 1 else 0.0,
+        "document": settings.document_weight if len(found.lists) > 1 else 0.0,
     }
-    fusion = Fusion(lists, limit=max(settings.candidates, settings.limit), method=settings.fusion)
-    if not lists.get("text"):
+    fusion = Fusion(found.lists, limit=max(settings.candidates, settings.limit), method=settings.fusion)
+    if not found.lists.get("text"):
         return fusion.ranked(weights)
-    naming = Naming(question, [store.words_of_names() for store in stores])
+    known = zip(stores, found.contents, strict=True)
+    naming = Naming(question, [store.words_of_names(contents) for store, contents in known])
 
     def named(row: Mapping[str, Any]) -> float:
         return naming.share((row["doc_id"], row["recipe"]), row.get("searched_text", ""))
@@ -158,7 +155,7 @@ def _vectors(stores: Sequence[Store], items: Sequence[Fused]) -> dict[str, Vecto
     return found
 
 
-def _documents(contents: Sequence[Mapping[tuple[str, str], Sequence[Document]]], item: Fused) -> list[Document]:
+def _documents(contents: Sequence[Contents], item: Fused) -> list[Document]:
     """Every document with this content, in whichever of the collections."""
     key = (item.row["doc_id"], item.row["recipe"])
     by_path = {document.path: document for content in contents for document in content.get(key, ())}

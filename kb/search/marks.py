@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from kb.search.question import STEM_LETTERS, content_words, stem
 
@@ -20,7 +21,7 @@ WITHOUT_SPACES = 0x2E7F
 
 def sentences_that_match(text: str, question: str) -> tuple[tuple[int, int], ...]:
     """Ranges of `text` in the order they stand there; none where no sentence has a word of the question."""
-    wanted = _Wanted(content_words(question))
+    wanted = _wanted(question)
     counted = [(wanted.count(text[start:end]), start, end) for start, end in sentences(text)]
     best = max((count for count, _, _ in counted), default=0)
     if best == 0:
@@ -39,6 +40,11 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
             lead = len(sentence) - len(sentence.lstrip())
             yield start + lead, start + len(sentence.rstrip())
         start = following
+
+
+@lru_cache(maxsize=8)  # a search asks for each of its hits
+def _wanted(question: str) -> _Wanted:
+    return _Wanted(content_words(question))
 
 
 class _Wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -30,13 +30,17 @@ class Searching:
     _store: StoreReader
     _candidates: Future[list[Candidate]] | None = None
 
-    def result(self) -> list[Candidate]:
-        """Waits for it: candidates of committed documents only, best first. Raises StoreError."""
+    def result(self, committed: Container[ContentKey] | None = None) -> list[Candidate]:
+        """Waits for it: candidates of committed documents only, best first. Raises StoreError.
+
+        `committed` is the store's contents where they were asked for since the list was begun.
+        """
         if self._candidates is None:
             return []
         with store_errors(self._store.uri):
             found = self._candidates.result()
-        committed = self._store.contents()
+        if committed is None:
+            committed = self._store.contents()
         return [candidate for candidate in found if (candidate.row["doc_id"], candidate.row["recipe"]) in committed]
 
 
@@ -64,9 +68,8 @@ class StoreLists(StoreReader):
         places = self._places.of("chunks", table, await queried.version())
         return await filled(places, columns, lambda read: taken(queried, row_ids, read), lambda found: found)
 
-    def words_of_names(self) -> WordsOfNames:
-        """Which documents have which words in their names; looked through again only when documents have changed."""
-        contents = self.contents()
+    def words_of_names(self, contents: Mapping[ContentKey, Sequence[Document]]) -> WordsOfNames:
+        """Which of the store's contents have which words in their names; looked through only when others are given."""
         if self._names is None or self._names[0] is not contents:
             self._names = (contents, WordsOfNames(contents))
         return self._names[1]
