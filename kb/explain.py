@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from kb.html import render
-from kb.search import content_words
+from kb.search import Naming, content_words
 from kb.shown import Shown
 from kb.store import Candidate, Filter, Store
 from kb.types import Document, DocumentStatus, Hit, Vector
@@ -21,6 +21,7 @@ __all__ = ["DEPTH", "Explanation", "Finding", "Ranked", "explain", "slowest_stag
 DEPTH = 1_000
 SHOWN = 10
 EXCERPT = 160
+NAMED = 3
 # all-MiniLM-L6-v2 and its like give unrelated texts 0.0 to 0.2.
 UNRELATED = 0.25
 
@@ -112,7 +113,8 @@ def explain(
     }
     found = {name: searching.result() for name, searching in under_way.items()}
     is_expected = _expectation(wanted, page)
-    findings = [*_general(found, query), *(_of_document(store, document, wanted, page) if document else ())]
+    findings = [*_general(found, query), *_named(store, query)]
+    findings += _of_document(store, document, wanted, page) if document else ()
     if wanted and not any(finding.status == "fail" for finding in findings):
         findings += _of_ranks(store, query, wanted[0], page, found, hits, is_expected, candidates)
     name = f"{document}, page {page}" if page else document
@@ -148,6 +150,18 @@ def _general(found: Mapping[str, Sequence[Candidate]], query: str) -> Iterator[F
         yield Finding("warn", what, "Ask more fully, or ingest documents about it.")
     if len(query.split()) == 1:
         yield Finding("warn", "The question is one word.", "A sentence tells the model far more.")
+
+
+def _named(store: Store, query: str) -> Iterator[Finding]:
+    """Which documents the question names, for what it names comes forward."""
+    contents = store.contents()
+    naming = Naming(query, [store.words_of_names(contents)])
+    shares = {content: naming.share(content) for content in contents} if naming else {}
+    most = max(shares.values(), default=0.0)
+    if most:
+        named = sorted(PurePath(contents[content][0].path).name for content, share in shares.items() if share == most)
+        told = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if len(named) > NAMED else "")
+        yield Finding("ok", f"The question has words of these documents' names, which come forward: {told}.")
 
 
 def _of_document(store: Store, name: str, wanted: Sequence[Document], page: int) -> Iterator[Finding]:

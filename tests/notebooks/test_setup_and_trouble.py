@@ -135,6 +135,11 @@ def test_a_question_without_a_word_in_common_is_told_so(knowledge_base: Knowledg
     assert "text: not among the first 0" in told
 
 
+def test_documents_that_the_question_names_are_told(knowledge_base: KnowledgeBase) -> None:
+    assert "names, which come forward: annual.pdf." in said(knowledge_base.explain("margin in the Annual report"))
+    assert "come forward" not in said(knowledge_base.explain("why did the operating margin fall?"))
+
+
 def test_what_is_wrong_with_a_collection_is_found(knowledge_base: KnowledgeBase) -> None:
     told = "\n".join(finding.what for finding in knowledge_base.findings())
     assert "2 documents gave no text" in told
