@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from pathlib import PurePath
+from functools import lru_cache
 from unicodedata import normalize
 
 from kb.types import ContentKey, Document
@@ -24,7 +24,8 @@ class WordsOfNames:
         self._having: dict[str, set[ContentKey]] = {}
         for content, documents in contents.items():
             for document in documents:
-                for word in words_of_name(_name_of(document.path)):
+                folder, _, name = document.path.rpartition("/")
+                for word in (*_words_of_folder(folder), *words_of_name(name.rpartition(".")[0] or name)):
                     self._having.setdefault(word, set()).add(content)
 
     def having(self, word: str) -> Set[ContentKey]:
@@ -35,10 +36,12 @@ class WordsOfNames:
 def words_of_name(name: str) -> Iterator[str]:
     """Words with their case folded, and the letters and figures that they are made of; some more than once."""
     # Names come decomposed from some file systems: "u" and two dots are what a person types as "ü".
-    for word in WORD.findall(normalize("NFKC", name).casefold()):
+    for word in WORD.findall((name if name.isascii() else normalize("NFKC", name)).casefold()):
         yield word
-        yield from PART.findall(word)
+        if not word.isalpha():
+            yield from PART.findall(word)
 
 
-def _name_of(path: str) -> str:
-    return str(PurePath(path).with_suffix(""))
+@lru_cache(maxsize=4096)  # most documents share theirs
+def _words_of_folder(folder: str) -> frozenset[str]:
+    return frozenset(words_of_name(folder))
