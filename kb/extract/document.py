@@ -16,6 +16,7 @@ from kb.extract.outline import outline_paths, place_sections
 from kb.extract.paragraphs import page_text
 from kb.extract.pdfium_reader import PDFIUM_LOCK
 from kb.extract.reading import Reading, RefusedError, read_document
+from kb.extract.titles import given_title
 from kb.garbage import without_collection
 from kb.types import DocumentStatus, ExtractedDocument, Metadata, Page, PageStatus
 
@@ -66,8 +67,8 @@ def _cleaned(lines: list[Line]) -> list[Line]:
     return [line if text == line.text else line._replace(text=text) for line in lines if (text := clean(line.text))]
 
 
-# What programs write where nobody gave a title.
-NO_TITLES = frozenset({"untitled", "untitled document", "untitled-1", "no title", "(anonymous)", "unspecified"})
+# What programs write where nobody is named.
+NO_AUTHORS = frozenset({"untitled", "no title", "(anonymous)", "anonymous", "unspecified"})
 
 
 def _cleaned_metadata(metadata: Metadata) -> Metadata:
@@ -75,9 +76,8 @@ def _cleaned_metadata(metadata: Metadata) -> Metadata:
         " ".join(clean(value).split())
         for value in (metadata.title, metadata.author, metadata.subject, metadata.language)
     )
-    title = "" if title.lower() in NO_TITLES else title
-    author = "" if author.lower() in NO_TITLES | {"anonymous"} else author
-    return Metadata(title, author, subject, language, metadata.created, metadata.modified)
+    author = "" if author.lower() in NO_AUTHORS else author
+    return Metadata(given_title(title), author, subject, language, metadata.created, metadata.modified)
 
 
 def _provisional(page: RawPage) -> Page:
