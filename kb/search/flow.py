@@ -107,7 +107,7 @@ def _fused(stores: Sequence[Store], question: str, found: Found, settings: Searc
         "document": settings.document_weight if len(found.lists) > 1 else 0.0,
     }
     fusion = Fusion(found.lists, limit=max(settings.candidates, settings.limit), method=settings.fusion)
-    if not found.lists.get("text"):
+    if "text" not in found.lists:
         return fusion.ranked(weights)
     known = zip(stores, found.contents, strict=True)
     naming = Naming(question, [store.words_of_names(contents) for store, contents in known])
@@ -118,6 +118,8 @@ def _fused(stores: Sequence[Store], question: str, found: Found, settings: Searc
     if naming:
         fusion.rate("name", named)
     fused = fusion.ranked(weights)
+    if not (settings.pair_weight or settings.figure_weight or (naming and settings.name_weight)):
+        return fused
     looked_at = fused[:LOOKED_AT]
     complete(stores, looked_at)
     texts = [str(item.row["searched_text"]) for item in looked_at]

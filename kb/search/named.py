@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence, Set
-from functools import cache
 
 from kb.search.pairs import JOINING_WORDS
 from kb.search.question import QUESTION_WORDS
@@ -37,7 +36,7 @@ class Naming:
         self._having = {word: contents for word, contents in having.items() if counts[word]}
         self._worth = {word: _rarity(counts[word], documents) for word in self._having}
         self._most = max(sum(self._worth.values()), CERTAIN * _rarity(1, documents))
-        self._in_name = cache(self._words_in_name)
+        self._in_name: dict[ContentKey, Set[str]] = {}
 
     def __bool__(self) -> bool:
         """Whether the question names anything."""
@@ -48,14 +47,17 @@ class Naming:
 
         Text counts as a name does, for many documents may speak of what only one has in its name.
         """
-        had = self._in_name(content)
+        had = self._in_name.get(content)
+        if had is None:
+            had = self._in_name[content] = {word for word, names in self._having.items() if _is_in(content, names)}
         if text:
             folded = text.casefold()
             had = had | {word for word in self._worth if word in folded}
         return math.fsum(self._worth[word] for word in had) / self._most
 
-    def _words_in_name(self, content: ContentKey) -> Set[str]:
-        return {word for word, collections in self._having.items() if any(content in names for names in collections)}
+
+def _is_in(content: ContentKey, collections: Sequence[Set[ContentKey]]) -> bool:
+    return any(content in contents for contents in collections)
 
 
 def _rarity(count: int, documents: int) -> float:
