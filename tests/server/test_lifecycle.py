@@ -138,7 +138,7 @@ def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path: Path) -> None:
 def test_while_draining_new_work_is_refused_with_retry_after(tmp_path: Path) -> None:
     server = start_server(tmp_path, "--drain-timeout", "120")
     accepted: list[int] = []
-    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK[:128]).status_code))
+    working = threading.Thread(target=lambda: accepted.append(server.embed(BULK * 4).status_code))
     working.start()
     time.sleep(0.4)
     server.process.send_signal(signal.SIGTERM)
