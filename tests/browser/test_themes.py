@@ -47,7 +47,8 @@ WIDER = (
 
 @pytest.fixture(scope="module")
 def collection(home: Path) -> Path:
-    """The folder of a person, its PDFs ingested."""
+    """The folder of a person, its PDFs ingested; one of them is none."""
+    (home / "papers" / "broken.pdf").write_text("no PDF")
     with KnowledgeBase.open(home / "config" / "pdf_knowledge.json") as knowledge_base:
         knowledge_base.ingest(home / "papers")
     return home
@@ -84,7 +85,7 @@ def fill(notebook: Notebook, home: Path) -> None:
             notebook.button("Test the endpoint").click()
             expect(notebook.button("Test the endpoint")).to_be_enabled()
         case "ingest":
-            (home / "papers" / "broken.pdf").write_text("no PDF")
+            (home / "papers" / "broken.pdf").write_text("no PDF either")
             panel.locator("textarea").first.fill(str(home / "papers"))
             panel.locator("textarea").first.press("Tab")
             notebook.button("Ingest").click()
@@ -99,5 +100,6 @@ def fill(notebook: Notebook, home: Path) -> None:
             panel.locator("input[type=text]").nth(1).fill("annual.pdf")
             notebook.button("Explain").click()
             expect(panel).to_contain_text("annual.pdf was read: 3 pages")
+            expect(panel.locator(".warn").first).to_be_visible()
         case "maintenance":
             expect(panel.locator("svg").first).to_be_visible()
