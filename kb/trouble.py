@@ -94,7 +94,8 @@ def collection_findings(store: Store) -> list[Finding]:
     lost = [document for document in store.documents().values() if not document.status.has_text]
     if lost:
         fix = "ingest.ipynb has a button that reads them again; kb status names the reason of each."
-        findings.append(Finding("warn", f"{len(lost)} documents gave no text and cannot be found.", fix))
+        what = f"{len(lost)} document{'s' if len(lost) > 1 else ''} gave no text and cannot be found."
+        findings.append(Finding("warn", what, fix))
     partly = [document for document in store.documents().values() if document.pages_without_text]
     if partly:
         pages = sum(len(document.pages_without_text) for document in partly)
