@@ -194,7 +194,7 @@ def test_a_storm_of_clients_that_give_up_and_try_again_wastes_little(server: Run
             return tokens_of(http.post("/v1/embeddings", json=body, timeout=200))
 
     with ThreadPoolExecutor(11) as threads:
-        long = threads.submit(server.client.post, "/v1/embeddings", json={"input": LONG[:256]}, timeout=200)
+        long = threads.submit(server.client.post, "/v1/embeddings", json={"input": LONG[:768]}, timeout=200)
         time.sleep(0.3)
         wanted = sum(threads.map(client, range(10)))
         wanted += tokens_of(long.result())
