@@ -7,17 +7,15 @@ whose it is (tests/benchmarks/bench_retrieval.py says what the names are worth).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence, Set
 
 from kb.search.pairs import JOINING_WORDS
 from kb.search.question import QUESTION_WORDS
-from kb.store import WordsOfNames, words_of_name
+from kb.store import WORD_OF_NAME, WordsOfNames, words_of_name
 from kb.types import ContentKey
 
 __all__ = ["Naming"]
 
-WORD = re.compile(r"[^\W_]+")
 # "American Express" and "Ulta Beauty" are often one word in the name of a file.
 MOST_JOINED = 3
 # A letter or a figure by itself names nothing.
@@ -67,7 +65,7 @@ def _rarity(count: int, documents: int) -> float:
 
 def _asked(question: str) -> set[str]:
     """Words that a name may have. Who writes one name large writes all of them large."""
-    words = WORD.findall(question)
+    words = WORD_OF_NAME.findall(question)
     if any(_is_large(word) for word in words[1:]):
         words = [word for word in words if _is_large(word) or any(map(str.isdigit, word))]
     words = [word for word in words if word.casefold() not in QUESTION_WORDS | JOINING_WORDS]

@@ -5,7 +5,7 @@ from kb.store.conditions import Condition, parse_condition
 from kb.store.dates import parse_date
 from kb.store.filters import Filter, parse_pages
 from kb.store.lists import Searching
-from kb.store.name_words import WordsOfNames, words_of_name
+from kb.store.name_words import WORD_OF_NAME, WordsOfNames, words_of_name
 from kb.store.reading import Run, Statistics
 from kb.store.schemas import IngestedDocument
 from kb.store.searching import PLACE, Candidate
@@ -13,6 +13,7 @@ from kb.store.store import Store
 
 __all__ = [
     "PLACE",
+    "WORD_OF_NAME",
     "Candidate",
     "Condition",
     "Filter",

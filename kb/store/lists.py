@@ -70,9 +70,10 @@ class StoreLists(StoreReader):
 
     def words_of_names(self, contents: Mapping[ContentKey, Sequence[Document]]) -> WordsOfNames:
         """Which of the store's contents have which words in their names; looked through only when others are given."""
-        if self._names is None or self._names[0] is not contents:
-            self._names = (contents, WordsOfNames(contents))
-        return self._names[1]
+        names = self._names
+        if names is None or names[0] is not contents:
+            names = self._names = (contents, WordsOfNames(contents))
+        return names[1]
 
     def nearest(
         self, vector: Vector, *, limit: int, where: Filter | None = None, columns: Sequence[str] = PASSAGE

@@ -9,9 +9,9 @@ from unicodedata import normalize
 
 from kb.types import ContentKey, Document
 
-__all__ = ["WordsOfNames", "words_of_name"]
+__all__ = ["WORD_OF_NAME", "WordsOfNames", "words_of_name"]
 
-WORD = re.compile(r"[^\W_]+")
+WORD_OF_NAME = re.compile(r"[^\W_]+")
 # "FY2018" is also 2018, "10K" also 10.
 PART = re.compile(r"[^\W\d_]+|\d+")
 
@@ -36,7 +36,7 @@ class WordsOfNames:
 def words_of_name(name: str) -> Iterator[str]:
     """Words with their case folded, and the letters and figures that they are made of; some more than once."""
     # Names come decomposed from some file systems: "u" and two dots are what a person types as "ü".
-    for word in WORD.findall((name if name.isascii() else normalize("NFKC", name)).casefold()):
+    for word in WORD_OF_NAME.findall((name if name.isascii() else normalize("NFKC", name)).casefold()):
         yield word
         if not word.isalpha():
             yield from PART.findall(word)

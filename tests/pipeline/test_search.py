@@ -161,8 +161,12 @@ def test_a_question_may_name_the_folders_that_a_file_lies_in(config: Path, tmp_p
     with KnowledgeBase.open(config, storage={"collection": "folders"}) as knowledge_base:
         knowledge_base.ingest(tmp_path)
         best, *others = knowledge_base.search("What was the capital expenditure of Initech in 2018?")
-    assert best.document.endswith("Initech/2018/annual report.pdf")
-    assert (best.channels["name"], [hit.channels["name"] for hit in others]) == (1, [2, 3, 3])
+        assert best.document.endswith("Initech/2018/annual report.pdf")
+        assert (best.channels["name"], [hit.channels["name"] for hit in others]) == (1, [2, 3, 3])
+        (tmp_path / "Globex").rename(tmp_path / "Umbrella")
+        knowledge_base.ingest(tmp_path, prune=True)
+        renamed = knowledge_base.search("What was the capital expenditure of Umbrella in 2018?")[0]
+    assert renamed.document.endswith("Umbrella/2018/annual report.pdf")
 
 
 def test_pages_are_found_by_the_names_that_their_files_have_now(config: Path, tmp_path: Path) -> None:
