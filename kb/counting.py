@@ -9,7 +9,7 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,31 +49,38 @@ class WordCounter:
     def measure(self, text: str) -> MeasuredText | None:
         """The text with its words counted; None where it has none that are worth knowing."""
         words = WORD.findall(text)
-        if sum(len(word) for word in words if len(word) > LONG_WORD) > MOST_LONG * len(text):
+        lengths = list(map(len, words))
+        if sum(length for length in lengths if length > LONG_WORD) > MOST_LONG * len(text):
             return None
-        return MeasuredText(text, words, self)
+        return MeasuredText(text, lengths, self.of_words(words), self)
 
     def of_words(self, words: list[str]) -> list[int]:
         """Tokens of each word."""
         known = self._known
-        fresh = list({word for word in words if word not in known})
-        if fresh:
+        tokens = list(map(known.get, words))
+        if None in tokens:
             if len(known) > MOST_WORDS:
                 self._known = known = {}
-                fresh = list(set(words))
+            fresh = [word for word in set(words) if word not in known]
             encodings = self._tokenizer.encode_batch_fast(fresh, add_special_tokens=False)
             known |= {word: len(encoding) for word, encoding in zip(fresh, encodings, strict=True)}
-        return [known[word] for word in words]
+            return [known[word] for word in words]
+        return cast(list[int], tokens)
+
+    def of_word(self, word: str) -> int:
+        """Tokens of one word, or of a part of one."""
+        tokens = self._known.get(word)
+        return self.of_words([word])[0] if tokens is None else tokens
 
 
 class MeasuredText:
     """A text whose parts are measured without tokenising them."""
 
-    def __init__(self, text: str, words: list[str], counter: WordCounter) -> None:
+    def __init__(self, text: str, lengths: list[int], tokens: list[int], counter: WordCounter) -> None:
         self._text = text
         self._counter = counter
-        self._ends = list(accumulate(map(len, words)))  # where each word ends
-        self._tokens = [0, *accumulate(counter.of_words(words))]  # before each word
+        self._ends = list(accumulate(lengths))  # where each word ends
+        self._tokens = [0, *accumulate(tokens)]  # before each word
 
     @property
     def tokens(self) -> int:
@@ -88,7 +95,7 @@ class MeasuredText:
         last = bisect_left(self._ends, end)  # the word that it ends in
         begun = self._ends[first - 1] if first else 0
         if first == last:
-            return sum(self._counter.of_words([part])) if part.strip(SPACES) else 0
+            return self._counter.of_word(part) if part.strip(SPACES) else 0
         tokens = self._tokens[last] - self._tokens[first]
         if begun < start:  # in the middle of a word
             tokens += self._piece(start, self._ends[first]) - (self._tokens[first + 1] - self._tokens[first])
@@ -97,4 +104,4 @@ class MeasuredText:
         return tokens + self._piece(self._ends[last - 1], end)
 
     def _piece(self, start: int, end: int) -> int:
-        return self._counter.of_words([self._text[start:end]])[0]
+        return self._counter.of_word(self._text[start:end])

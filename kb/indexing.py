@@ -1,8 +1,9 @@
-"""Words are indexed while an ingest still reads: its end is short, and a search meanwhile looks through few rows."""
+"""Rows are indexed while an ingest still reads: its end is short, and a search meanwhile looks through few rows."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ logger = logging.getLogger(__name__)
 # Passages not indexed yet for which it is worth while: so many, and no fewer than are indexed, for what is new is
 # merged into what is there. All of a large ingest is then merged no more than twice.
 LEAST = 4_000
+# It takes a core that others need, so a short ingest does it once, when no more than this share is left to read ...
+LAST_SHARE = 0.3
+# ... and a long one so often at most, for those who search meanwhile.
+SECONDS = 60.0
 
 
 class IndexingAhead:
@@ -30,20 +35,33 @@ class IndexingAhead:
         self._under_way: Future[None] | None = None
         self._indexed = store.chunk_count
         self._fresh = 0
+        self._rested = time.monotonic()  # since then
+        self._is_last = False
 
-    def wrote(self, chunks: int) -> None:
+    def is_due(self, held: int, left: float) -> bool:
+        """Whether it is time once `held` passages are committed, where this share of the bytes is left to read."""
+        if self._fresh + held < max(LEAST, self._indexed):
+            return False
+        if self._is_last or not (self._under_way is None or self._under_way.done()):
+            return False
+        return left <= LAST_SHARE or time.monotonic() - self._rested >= SECONDS
+
+    def wrote(self, chunks: int, left: float) -> None:
         """So many were committed."""
-        self._fresh += chunks
-        if self._fresh >= max(LEAST, self._indexed) and (self._under_way is None or self._under_way.done()):
-            self._indexed, self._fresh = self._indexed + self._fresh, 0
-            self._under_way = self._threads.submit(self._index)
+        if self.is_due(chunks, left):
+            self._indexed, self._fresh = self._indexed + self._fresh + chunks, 0
+            self._is_last = left <= LAST_SHARE
+            self._under_way = self._threads.submit(self._index, last=self._is_last)
+        else:
+            self._fresh += chunks
 
-    def _index(self) -> None:
+    def _index(self, *, last: bool) -> None:
         with self._clock.busy("index"):
             try:
-                self._store.index_words()
+                self._store.index_ahead(last=last)
             except StoreError as error:  # a commit came between, or the disk is full: the end tries again and says so
                 logger.debug("Indexing ahead: %s", error)
+        self._rested = time.monotonic()
 
 
 @contextmanager

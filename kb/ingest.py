@@ -30,6 +30,8 @@ __all__ = ["ingest"]
 # A commit costs some 50 ms whatever its size: many documents share one, but none waits long for it.
 COMMIT_CHUNKS = 4_000
 COMMIT_SECONDS = 10.0
+# Where no more than this share of the bytes is left, the last commit takes it along: nothing is read meanwhile.
+LITTLE_LEFT = 0.1
 
 GO_ON = "What was finished before is kept: run the same command again to go on."
 
@@ -134,10 +136,12 @@ class _Run:
         try:
             for window in windows:
                 held += [ingested for item in window if (ingested := self._settler.settle(item)) is not None]
-                chunks = sum(len(item.chunks) for item in held)
-                if chunks >= COMMIT_CHUNKS or time.perf_counter() - last > COMMIT_SECONDS:
+                chunks, left = sum(len(item.chunks) for item in held), self._settler.share_left
+                enough = COMMIT_CHUNKS * (2 if left < LITTLE_LEFT else 1)
+                late = time.perf_counter() - last > COMMIT_SECONDS
+                if chunks >= enough or late or indexing.is_due(chunks, left):
                     self._write(held)
-                    indexing.wrote(chunks)
+                    indexing.wrote(chunks, left)
                     held, last = [], time.perf_counter()
         except EndpointError as error:
             if not self._wrote and not any(item.chunks for item in held):

@@ -120,6 +120,11 @@ class Settler:
         """Copies of these need not be read."""
         self._finished |= {item.document.doc_id: item.document for item in ingested if item.document.doc_id}
 
+    @property
+    def share_left(self) -> float:
+        """Of the bytes of the run, those of files that need not be read counted until they are settled."""
+        return self._bytes_left / max(1, self._bytes_left + self._bytes_done)
+
     def seconds_left(self, seconds: float) -> float | None:
         """By bytes, for files differ in length; those that need not be read count on neither side."""
         return seconds * self._bytes_left / self._bytes_done if self._bytes_done else None

@@ -17,8 +17,8 @@ __all__ = [
     "Effort",
     "bring_up_to_date",
     "build_vector_index",
+    "index_ahead",
     "index_of",
-    "index_words",
 ]
 
 # Below this exact search is as fast as an index and misses nothing; measured at 384 dimensions (DESIGN, decision 6).
@@ -26,6 +26,9 @@ EXACT_ROWS = 20_000
 # Bits for each dimension of a vector in the index. With 4 twenty exact comparisons find what takes a hundred with 1,
 # which cost more than all the rest of a search; the index is as large as a seventh of the vectors, not a twentieth.
 BITS = 4
+# Each ingest adds a part to the index over the vectors, and rows of different parts stay in fragments of their own. So
+# many, of a month of nightly runs, cost a search a tenth of its time.
+MOST_PARTS = 30
 # The name tells how the words were taken, so that an index of an earlier version is built anew.
 TEXT_INDEX = "every_word"
 PAGE_INDEX = "every_word_and_names"
@@ -51,7 +54,7 @@ class Effort:
 
 
 def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None:
-    """Builds what is missing, adds new rows to what is there, compacts fragments and drops old versions.
+    """Compacts fragments, adds new rows to the indexes, builds those that are missing and drops old versions.
 
     The tables side by side: it is the end of every ingest, for which nothing else is left to do meanwhile.
     """
@@ -61,27 +64,38 @@ def bring_up_to_date(chunks: Any, pages: Any, documents: Any, runs: Any) -> None
             under_way.result()
 
 
-def index_words(chunks: Any, pages: Any) -> None:
-    """Full text of the rows that are there, one table after the other: others are busy while an ingest goes on."""
+def index_ahead(chunks: Any, pages: Any, *, last: bool) -> None:
+    """The same for the rows that are there while an ingest goes on, one table after the other: others are busy.
+
+    The last time before the end all that is indexed becomes one fragment, so that nothing has to be moved then.
+    """
     with _quiet():
-        for table, name in ((chunks, TEXT_INDEX), (pages, PAGE_INDEX)):
+        for table, key, words in ((chunks, "chunk_id", TEXT_INDEX), (pages, "page_id", PAGE_INDEX)):
             index = index_of(table, "searched_text") if table is not None else None
-            if index is not None and index.name == name:
+            if table is None or (index is not None and index.name != words):  # of an earlier version: for the end
+                continue
+            _bring_table(table, key, words, vectors=last)
+            if last and index is not None:
                 table.optimize(cleanup_older_than=KEEP_VERSIONS)
-            elif index is None and table is not None and table.count_rows():
-                table.create_index("searched_text", config=text_index(), name=name)
 
 
-def _bring_table(table: Any, key: str, words: str) -> None:
-    """`key` is the column that rows are found by, `words` names the index of its full text; "" where it has none."""
+def _bring_table(table: Any, key: str, words: str, *, vectors: bool = True) -> None:
+    """`key` is the column that rows are found by, `words` names the index of its full text; "" where it has none.
+
+    An index is built once the fragments are compacted: later its rows would have to be moved with them.
+    """
+    has_vectors = vectors and "vector" in table.schema.names
+    index = index_of(table, "vector") if has_vectors else None
+    if index is not None and table.index_stats(index.name).num_indices > MOST_PARTS:
+        build_vector_index(table)
+    table.optimize(cleanup_older_than=KEEP_VERSIONS)
     rows = table.count_rows()
     if rows and key:
         _ensure(table, key, BTree())
     if rows and words:
         _ensure(table, "searched_text", text_index(), name=words)
-    if rows >= EXACT_ROWS and "vector" in table.schema.names and index_of(table, "vector") is None:
+    if has_vectors and index is None and rows >= EXACT_ROWS:
         build_vector_index(table)
-    table.optimize(cleanup_older_than=KEEP_VERSIONS)
 
 
 def build_vector_index(chunks: Any) -> None:

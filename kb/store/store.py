@@ -136,10 +136,10 @@ class Store(StoreLists):
             for recipe, doc_ids in by_recipe.items():
                 self._tables.delete(name, "doc_id", doc_ids, also=f" AND recipe = {quoted_list([recipe])}")
 
-    def index_words(self) -> None:
-        """Full text of what is committed so far; `bring_up_to_date` does what is left at the end of an ingest."""
+    def index_ahead(self, *, last: bool) -> None:
+        """Indexes what is committed so far; `bring_up_to_date` does what is left at the end of an ingest."""
         with store_errors(self.uri):
-            indexes.index_words(self._tables.get("chunks"), self._tables.get("pages"))
+            indexes.index_ahead(self._tables.get("chunks"), self._tables.get("pages"), last=last)
 
     def bring_up_to_date(self) -> None:
         """Indexes, compaction and clean-up, at the end of an ingest."""
