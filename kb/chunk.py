@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Chunker", "TokenCounter", "chunk_id_of", "recipe_of"]
 
 # Raise it when the same settings would give other chunks than before: every document is then done anew.
-PIPELINE_VERSION = 3
+PIPELINE_VERSION = 4
 
 # Titles and sections may take this share of what the endpoint accepts; the passage itself is what matters.
 CONTEXT_SHARE = 0.25

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,7 +21,10 @@ __all__ = ["MeasuredText", "WordCounter", "splits_at_spaces"]
 SPACES = " \t\r\n"
 # A word with the space before it.
 WORD = re.compile(rf"[{SPACES}]*[^{SPACES}]+|[{SPACES}]+\Z")
-# Text without spaces, as Chinese is written, has no words that come again: none may be longer, but for some in ten.
+# BERT's tokenizers part words at these as well, each of which is a word by itself: punctuation, Chinese characters.
+PARTING = re.escape(string.punctuation) + "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD_OF_BERT = re.compile(rf"[{SPACES}]*(?:[{PARTING}]|[^{SPACES}{PARTING}]+)|[{SPACES}]+\Z")
+# Text without spaces, as Thai is written, has no words that come again: none may be longer, but for some in ten.
 LONG_WORD = 60
 MOST_LONG = 0.1
 # After these no token reaches over a space, nor depends on what stands beyond one: BERT's and XLM-R's tokenizers.
@@ -31,9 +35,20 @@ MOST_WORDS = 200_000
 
 def splits_at_spaces(tokenizer: Tokenizer) -> bool:
     """Whether a text has as many tokens as its words have."""
-    step = json.loads(tokenizer.to_str()).get("pre_tokenizer") or {}
+    step = _step(tokenizer.pre_tokenizer)
     first = step["pretokenizers"][0] if step.get("type") == "Sequence" else step
     return first.get("type") in SPLIT_AT_SPACES
+
+
+def _parts_as_bert(tokenizer: Tokenizer) -> bool:
+    normalizer = _step(tokenizer.normalizer)
+    chinese = normalizer.get("type") == "BertNormalizer" and normalizer["handle_chinese_chars"]
+    return bool(chinese) and _step(tokenizer.pre_tokenizer).get("type") == "BertPreTokenizer"
+
+
+def _step(step: Any) -> dict[str, Any]:
+    """A step of a tokenizer as tokenizer.json describes it; empty where there is none."""
+    return {} if step is None else json.loads(step.__getstate__())
 
 
 class WordCounter:
@@ -44,11 +59,17 @@ class WordCounter:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        bert = _parts_as_bert(tokenizer)
+        self._word = WORD_OF_BERT if bert else WORD
+        added = tokenizer.get_added_tokens_decoder().values() if bert else ()
+        self._whole = [token.content for token in added]  # such as "[MASK]"
         self._known: dict[str, int] = {}
 
     def measure(self, text: str) -> MeasuredText | None:
         """The text with its words counted; None where it has none that are worth knowing."""
-        words = WORD.findall(text)
+        if any(token in text for token in self._whole):
+            return None
+        words = self._word.findall(text)
         lengths = list(map(len, words))
         if sum(length for length in lengths if length > LONG_WORD) > MOST_LONG * len(text):
             return None

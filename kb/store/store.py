@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -67,15 +68,19 @@ class Store(StoreLists):
 
     def commit(self, ingested: Sequence[IngestedDocument], *, dimension: int, space: str) -> None:
         """Writes documents whole: pages and chunks first, their documents rows last. Doing it twice changes nothing."""
-        with store_errors(self.uri):
+        with store_errors(self.uri), ThreadPoolExecutor(1, thread_name_prefix="kb-pages") as threads:
+            pages = threads.submit(self._write_pages, ingested)
             chunks = chunk_rows(ingested, dimension, space)
-            pages = page_rows(ingested)
-            if pages.num_rows:
-                upsert(self._tables.ensure("pages", PAGES), "page_id", pages)
-            self._name_pages([item.document for item in ingested if not item.pages and item.document.status.has_text])
             if chunks.num_rows:
                 upsert(self._tables.ensure("chunks", chunks_schema(dimension, space)), "chunk_id", chunks)
+            pages.result()
             self.record([item.document for item in ingested])
+
+    def _write_pages(self, ingested: Sequence[IngestedDocument]) -> None:
+        pages = page_rows(ingested)
+        if pages.num_rows:
+            upsert(self._tables.ensure("pages", PAGES), "page_id", pages)
+        self._name_pages([item.document for item in ingested if not item.pages and item.document.status.has_text])
 
     def replace_vectors(self, batches: Iterable[tuple[pa.RecordBatch, Vector]], *, dimension: int, space: str) -> None:
         """Puts other vectors in place of all, and their space with them, in one step: before it nothing has changed."""

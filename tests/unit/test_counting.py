@@ -22,6 +22,9 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
         "naïve",
         "x" * 100,
         "利润",
+        "净利润,增长了（百分之三）。",
+        "e\u0301,\u0301x",
+        "../usr/share/doc",
         "\x1c",
         "\x85",
         "\u2028",
@@ -77,6 +80,8 @@ def test_a_word_is_tokenised_once_however_often_it_comes() -> None:
         def __init__(self) -> None:
             self.asked: list[str] = []
 
+        normalizer = pre_tokenizer = None
+
         def encode_batch_fast(self, texts: list[str], *, add_special_tokens: bool) -> list[list[int]]:
             self.asked += texts
             return [[0]] * len(texts)
@@ -89,9 +94,20 @@ def test_a_word_is_tokenised_once_however_often_it_comes() -> None:
 
 
 def test_text_without_spaces_has_no_words_worth_knowing() -> None:
-    text = "净利润增长了百分之三" * 20
-    assert WordCounter(TOKENIZERS["BERT"]).measure(text) is None
+    assert WordCounter(TOKENIZERS["XLM-R"]).measure("净利润增长了百分之三" * 20) is None
+    assert WordCounter(TOKENIZERS["BERT"]).measure("กำไรสุทธิเพิ่มขึ้น" * 20) is None
     assert WordCounter(TOKENIZERS["BERT"]).measure("few words " * 80 + "x" * 70) is not None
+
+
+def test_bert_has_words_where_there_are_no_spaces() -> None:
+    text = "净利润增长了百分之三，" * 20 + "get.namespace.prefix" * 20
+    measured = WordCounter(TOKENIZERS["BERT"]).measure(text)
+    assert measured is not None
+    assert measured.tokens == tokens(TOKENIZERS["BERT"], text)
+
+
+def test_text_that_looks_like_a_token_of_the_tokenizer_is_left_to_it() -> None:
+    assert WordCounter(TOKENIZERS["BERT"]).measure("the [MASK] fell") is None
 
 
 def test_tokenizers_whose_words_depend_on_the_space_before_are_told_apart() -> None:
