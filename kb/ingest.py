@@ -30,7 +30,8 @@ __all__ = ["ingest"]
 # A commit costs some 50 ms whatever its size: many documents share one, but none waits long for it.
 COMMIT_CHUNKS = 4_000
 COMMIT_SECONDS = 10.0
-# Where no more than this share of the bytes is left, the last commit takes it along: nothing is read meanwhile.
+# Where no more than this share of the bytes is left to read, twice as many wait: two commits would keep the end waiting
+# longer than one.
 LITTLE_LEFT = 0.1
 
 GO_ON = "What was finished before is kept: run the same command again to go on."

@@ -38,13 +38,16 @@ def _packed_linear(values: torch.Tensor, packed: torch.Tensor, bias: torch.Tenso
 
 
 def pack(network: torch.nn.Module) -> None:
-    """Packs every linear layer, in place, where this torch has the operators for it."""
+    """Packs every linear layer, in place, where this torch has the operators for it and the CPU the instructions."""
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not (available and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return
+    packable = {torch.float32}
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():  # else it can be had still, slowly, by who asks for it
+        packable.add(torch.bfloat16)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is torch.nn.Linear:
+            if type(child) is torch.nn.Linear and child.weight.dtype in packable:
                 setattr(module, name, PackedLinear(child))
 
 

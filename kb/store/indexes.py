@@ -26,9 +26,6 @@ EXACT_ROWS = 20_000
 # Bits for each dimension of a vector in the index. With 4 twenty exact comparisons find what takes a hundred with 1,
 # which cost more than all the rest of a search; the index is as large as a seventh of the vectors, not a twentieth.
 BITS = 4
-# Each ingest adds a part to the index over the vectors, and rows of different parts stay in fragments of their own. So
-# many, of a month of nightly runs, cost a search a tenth of its time.
-MOST_PARTS = 30
 # The name tells how the words were taken, so that an index of an earlier version is built anew.
 TEXT_INDEX = "every_word"
 PAGE_INDEX = "every_word_and_names"
@@ -84,17 +81,13 @@ def _bring_table(table: Any, key: str, words: str, *, vectors: bool = True) -> N
 
     An index is built once the fragments are compacted: later its rows would have to be moved with them.
     """
-    has_vectors = vectors and "vector" in table.schema.names
-    index = index_of(table, "vector") if has_vectors else None
-    if index is not None and table.index_stats(index.name).num_indices > MOST_PARTS:
-        build_vector_index(table)
     table.optimize(cleanup_older_than=KEEP_VERSIONS)
     rows = table.count_rows()
     if rows and key:
         _ensure(table, key, BTree())
     if rows and words:
         _ensure(table, "searched_text", text_index(), name=words)
-    if has_vectors and index is None and rows >= EXACT_ROWS:
+    if vectors and rows >= EXACT_ROWS and "vector" in table.schema.names and index_of(table, "vector") is None:
         build_vector_index(table)
 
 

@@ -28,6 +28,10 @@ EFFORTS = (Effort(), Effort(20, 100), Effort(40, 100), Effort(80, 100), Effort(1
 # It is measured again once the table has grown or shrunk by this share.
 CHANGED = 0.1
 
+# Each ingest adds a part to the index, and rows of different parts stay in fragments of their own. So many, of a month
+# of nightly runs, cost a search a tenth of its time; the next ingest compacts the fragments of one that is built anew.
+MOST_PARTS = 30
+
 # Of cosine distances. Passages that say the same lie equally near, and which of them is found is all one.
 AS_NEAR = 1e-5
 
@@ -62,16 +66,23 @@ def index_state(tables: Tables) -> IndexState | None:
 
 
 def keep_recall(tables: Tables) -> None:
-    """Measures the index where it is due; where it finds too little it is built anew, and searched more widely."""
+    """Measures the index where it is due, built anew where it has many parts.
+
+    Where it finds too little it is built anew as well, and searched more widely.
+    """
     chunks = tables.get("chunks")
-    if chunks is None or indexes.index_of(chunks, "vector") is None:
+    index = indexes.index_of(chunks, "vector") if chunks is not None else None
+    if chunks is None or index is None:
         return
     rows, known = chunks.count_rows(), index_state(tables)
-    if not rows or (known is not None and abs(rows - known.rows) < CHANGED * known.rows):
+    in_parts = chunks.index_stats(index.name).num_indices > MOST_PARTS
+    if not rows or (known is not None and not in_parts and abs(rows - known.rows) < CHANGED * known.rows):
         return
+    if in_parts:
+        indexes.build_vector_index(chunks)
     truth = nearest_of_a_sample(chunks)
     state = _measured(chunks, truth)
-    if known is not None and _is_worse(state, known):  # it was built for other rows than there are now
+    if known is not None and not in_parts and _is_worse(state, known):  # it was built for other rows than there are now
         indexes.build_vector_index(chunks)
         state = _measured(chunks, truth)
     row = {"key": INDEX_KEY, "value": json.dumps(asdict(state))}

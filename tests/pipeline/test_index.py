@@ -126,15 +126,15 @@ def test_an_index_that_needs_what_it_needed_before_is_not_built_anew(
 
 
 def test_the_parts_of_many_small_ingests_are_joined(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "MOST_PARTS", 3)
+    monkeypatch.setattr(recall, "MOST_PARTS", 3)
     write(store, document("large", 1500, 1))
     chunks = store._tables.get("chunks")
     assert chunks is not None
     parts = []
-    for number in range(5):
+    for number in range(4):
         write(store, document(f"small {number}", 3, 2 + number))
         parts.append((chunks.index_stats("vector_idx").num_indices, chunks.stats()["fragment_stats"]["num_fragments"]))
-    assert parts == [(2, 2), (3, 3), (4, 4), (1, 2), (2, 2)]
+    assert parts == [(2, 2), (3, 3), (1, 4), (2, 2)]
     assert len(store.nearest(np.ones(DIMENSION, np.float32), limit=10).result()) == 10
 
 
