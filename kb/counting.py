@@ -62,7 +62,8 @@ class WordCounter:
         bert = _parts_as_bert(tokenizer)
         self._word = WORD_OF_BERT if bert else WORD
         added = tokenizer.get_added_tokens_decoder().values() if bert else ()
-        self._whole = [token.content for token in added]  # such as "[MASK]"
+        # Such as "[MASK]", which is one token and would be parted.
+        self._whole = [token.content for token in added if len(WORD_OF_BERT.findall(token.content)) > 1]
         self._known: dict[str, int] = {}
 
     def measure(self, text: str) -> MeasuredText | None:

@@ -1,4 +1,4 @@
-"""Rows are indexed while an ingest still reads: its end is short, and a search meanwhile looks through few rows."""
+"""Rows are indexed while an ingest still reads: its end is short, and searches during a long one find them indexed."""
 
 from __future__ import annotations
 

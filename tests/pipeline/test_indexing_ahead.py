@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kb.config import StorageSettings
 from kb.errors import StoreError
 from kb.indexing import indexing_ahead
 from kb.report import BusyClock
-from kb.store import Store, indexes
+from kb.store import IngestedDocument, Store, indexes
 
 
 @pytest.fixture
@@ -112,7 +113,6 @@ def test_the_last_time_builds_the_index_of_vectors(store: Store, monkeypatch: py
 
 def test_an_ingest_indexes_before_its_end(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "LEAST", 2)
-    monkeypatch.setattr(ingest, "COMMIT_CHUNKS", 2)
     at_the_end: list[int] = []
     bring_up_to_date = Store.bring_up_to_date
 
@@ -125,8 +125,27 @@ def test_an_ingest_indexes_before_its_end(endpoint: str, tmp_path: Path, monkeyp
         make_pdf(tmp_path / "papers" / f"{number}.pdf", [f"Report {number} about freight"])
     with KnowledgeBase.open(write_config(tmp_path / "kb", endpoint, batch_size=1, concurrency=1)) as knowledge_base:
         assert knowledge_base.ingest(tmp_path / "papers").exit_status == 0
-        assert at_the_end[0] >= 2
+        assert at_the_end == [3]  # a quarter was left
         assert indexed(knowledge_base.store) == 4
+
+
+def test_what_little_is_left_goes_into_the_last_commit(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "COMMIT_CHUNKS", 11)
+    commits: list[int] = []
+    commit_to_store = Store.commit
+
+    def counting(store: Store, documents: Sequence[IngestedDocument], *, dimension: int, space: str) -> None:
+        commits.append(len(documents))
+        commit_to_store(store, documents, dimension=dimension, space=space)
+
+    monkeypatch.setattr(Store, "commit", counting)
+    for number in range(12):
+        make_pdf(tmp_path / "papers" / f"{number:02}.pdf", [f"Report {number:02} about freight"])
+    with KnowledgeBase.open(write_config(tmp_path / "kb", endpoint, batch_size=1, concurrency=1)) as knowledge_base:
+        assert knowledge_base.ingest(tmp_path / "papers").exit_status == 0
+    assert commits == [12]
 
 
 def test_documents_are_written_and_replaced_while_words_are_indexed(store: Store) -> None:
