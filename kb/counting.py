@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.models import Model
 
 __all__ = ["MeasuredText", "WordCounter", "splits_at_spaces"]
 
@@ -22,8 +23,10 @@ SPACES = " \t\r\n"
 # A word with the space before it.
 WORD = re.compile(rf"[{SPACES}]*[^{SPACES}]+|[{SPACES}]+\Z")
 # BERT's tokenizers part words at these as well, each of which is a word by itself: punctuation, Chinese characters.
-PARTING = re.escape(string.punctuation) + "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD_OF_BERT = re.compile(rf"[{SPACES}]*(?:[{PARTING}]|[^{SPACES}{PARTING}]+)|[{SPACES}]+\Z")
+PUNCTUATION = re.escape(string.punctuation)
+CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD_OF_BERT = re.compile(rf"[{SPACES}]*(?:[{PUNCTUATION}{CHINESE}]|[^{SPACES}{PUNCTUATION}{CHINESE}]+)|[{SPACES}]+\Z")
+PART_OF_BERT = re.compile(rf"[{PUNCTUATION}]|[^{PUNCTUATION}]+")
 # Text without spaces, as Thai is written, has no words that come again: none may be longer, but for some in ten.
 LONG_WORD = 60
 MOST_LONG = 0.1
@@ -40,7 +43,7 @@ def splits_at_spaces(tokenizer: Tokenizer) -> bool:
     return first.get("type") in SPLIT_AT_SPACES
 
 
-def _parts_as_bert(tokenizer: Tokenizer) -> bool:
+def _is_bert(tokenizer: Tokenizer) -> bool:
     normalizer = _step(tokenizer.normalizer)
     chinese = normalizer.get("type") == "BertNormalizer" and normalizer["handle_chinese_chars"]
     return bool(chinese) and _step(tokenizer.pre_tokenizer).get("type") == "BertPreTokenizer"
@@ -51,6 +54,10 @@ def _step(step: Any) -> dict[str, Any]:
     return {} if step is None else json.loads(step.__getstate__())
 
 
+def _share_of_long(lengths: list[int]) -> float:
+    return sum(length for length in lengths if length > LONG_WORD) / sum(lengths)
+
+
 class WordCounter:
     """Counts tokens of texts by their words, special ones left out. Thread-safe: at worst a word is counted twice.
 
@@ -59,22 +66,27 @@ class WordCounter:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        bert = _parts_as_bert(tokenizer)
-        self._word = WORD_OF_BERT if bert else WORD
-        added = tokenizer.get_added_tokens_decoder().values() if bert else ()
-        # Such as "[MASK]", which is one token and would be parted.
-        self._whole = [token.content for token in added if len(WORD_OF_BERT.findall(token.content)) > 1]
+        self._words = [WORD]  # the first that finds words worth knowing is taken
+        self._whole: list[str] = []  # such as "[MASK]", which is one token and would be parted
+        self._bert: Model | None = None
+        if _is_bert(tokenizer):
+            self._words.append(WORD_OF_BERT)
+            added = (token.content for token in tokenizer.get_added_tokens_decoder().values())
+            self._whole = [token for token in added if len(WORD_OF_BERT.findall(token)) > 1]
+            self._bert = tokenizer.model
+            self._lowers = _step(tokenizer.normalizer)["lowercase"]
         self._known: dict[str, int] = {}
 
     def measure(self, text: str) -> MeasuredText | None:
         """The text with its words counted; None where it has none that are worth knowing."""
         if any(token in text for token in self._whole):
             return None
-        words = self._word.findall(text)
-        lengths = list(map(len, words))
-        if sum(length for length in lengths if length > LONG_WORD) > MOST_LONG * len(text):
-            return None
-        return MeasuredText(text, lengths, self.of_words(words), self)
+        for word in self._words:
+            words = word.findall(text)
+            lengths = list(map(len, words))
+            if max(lengths, default=0) <= LONG_WORD or _share_of_long(lengths) <= MOST_LONG:
+                return MeasuredText(text, lengths, self.of_words(words), self)
+        return None
 
     def of_words(self, words: list[str]) -> list[int]:
         """Tokens of each word."""
@@ -83,11 +95,27 @@ class WordCounter:
         if None in tokens:
             if len(known) > MOST_WORDS:
                 self._known = known = {}
-            fresh = [word for word in set(words) if word not in known]
-            encodings = self._tokenizer.encode_batch_fast(fresh, add_special_tokens=False)
-            known |= {word: len(encoding) for word, encoding in zip(fresh, encodings, strict=True)}
+            known |= self._counted([word for word in set(words) if word not in known])
             return [known[word] for word in words]
         return cast(list[int], tokens)
+
+    def _counted(self, words: list[str]) -> dict[str, int]:
+        """BERT's normalizer takes ten times as long as its model, and does nothing but lower letters that are ASCII."""
+        counted: dict[str, int] = {}
+        others = words
+        if self._bert is not None:
+            others = []
+            for word in words:
+                bare = word.strip(SPACES)
+                if bare.isascii() and bare.isprintable():
+                    parts = PART_OF_BERT.findall(bare.lower() if self._lowers else bare)
+                    counted[word] = sum(len(self._bert.tokenize(part)) for part in parts)
+                else:
+                    others.append(word)
+        if others:
+            encodings = self._tokenizer.encode_batch_fast(others, add_special_tokens=False)
+            counted |= {word: len(encoding) for word, encoding in zip(others, encodings, strict=True)}
+        return counted
 
     def of_word(self, word: str) -> int:
         """Tokens of one word, or of a part of one."""

@@ -21,6 +21,7 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
         "3.14",
         "naïve",
         "x" * 100,
+        "Y" * 101,  # one token that stands for what is unknown
         "利润",
         "净利润,增长了（百分之三）。",
         "e\u0301,\u0301x",
