@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 
 from kb.chunk import recipe_of
 from kb.config import Settings
@@ -106,18 +107,22 @@ class _Run:
         self._stages = Stages(settings, endpoint, extractor, recipe, self._clock)
         self._usage_before = endpoint.usage
         self._started, self._started_at = time.perf_counter(), now()
+        self._held: list[IngestedDocument] = []
+        self._last_write = self._started
         self._wrote = False
         self.stopped = ""
 
     def bring_in(self, decisions: Iterator[Decision]) -> None:
         """Runs all stages; an endpoint that fails or Ctrl-C ends it, with everything embedded by then committed."""
         with ExitStack() as stack:
+            indexing = stack.enter_context(indexing_ahead(self._store, self._clock))
             extracted = stack.enter_context(overlapped(self._stages.extract(decisions), depth=4))
             chunked = stack.enter_context(overlapped(self._stages.chunk(extracted), depth=4))
             embedded = stack.enter_context(
-                overlapped(self._stages.embed(self._until_stop(chunked)), depth=2, tick=self._tick)
+                overlapped(
+                    self._stages.embed(self._until_stop(chunked)), depth=2, tick=partial(self._while_waiting, indexing)
+                )
             )
-            indexing = stack.enter_context(indexing_ahead(self._store, self._clock))
             try:
                 self._commit(embedded, indexing)
             finally:
@@ -131,28 +136,34 @@ class _Run:
                 return
             yield document
 
+    def _while_waiting(self, indexing: IndexingAhead) -> None:
+        """What is finished is written in time also where the next document takes an hour to read."""
+        if self._held and time.perf_counter() - self._last_write > COMMIT_SECONDS:
+            self._write_held(indexing)
+        self._tick()
+
     def _commit(self, windows: Iterator[list[EmbeddedDocument]], indexing: IndexingAhead) -> None:
-        held: list[IngestedDocument] = []
-        last = time.perf_counter()
         try:
             for window in windows:
-                held += [ingested for item in window if (ingested := self._settler.settle(item)) is not None]
-                chunks, left = sum(len(item.chunks) for item in held), self._settler.share_left
-                enough = COMMIT_CHUNKS * (2 if left < LITTLE_LEFT else 1)
-                late = time.perf_counter() - last > COMMIT_SECONDS
-                if chunks >= enough or late or indexing.is_due(chunks, left):
-                    self._write(held)
-                    indexing.wrote(chunks, left)
-                    held, last = [], time.perf_counter()
+                self._held += [ingested for item in window if (ingested := self._settler.settle(item)) is not None]
+                chunks, left = sum(len(item.chunks) for item in self._held), self._settler.share_left
+                if chunks >= COMMIT_CHUNKS * (2 if left < LITTLE_LEFT else 1) or indexing.is_due(chunks, left):
+                    self._write_held(indexing)
         except EndpointError as error:
-            if not self._wrote and not any(item.chunks for item in held):
+            if not self._wrote and not any(item.chunks for item in self._held):
                 raise
             self.stopped = f"{error} {GO_ON}"
         except KeyboardInterrupt:
             self.stopped = f"Interrupted. {GO_ON}"
-        self._write(held)
+        self._write(self._held)
+        self._held = []
         if not self.stopped:
             self._write(self._settler.give_up_waiting())
+
+    def _write_held(self, indexing: IndexingAhead) -> None:
+        self._write(self._held)
+        indexing.wrote(sum(len(item.chunks) for item in self._held), self._settler.share_left)
+        self._held, self._last_write = [], time.perf_counter()
 
     def _write(self, held: list[IngestedDocument]) -> None:
         with self._clock.busy("store"):

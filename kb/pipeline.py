@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from kb.chunk import Chunker, TokenCounter
 from kb.config import Settings
 from kb.embed import EmbedderUsage, EmbeddingBatch, EmbeddingSpace
 from kb.errors import EndpointModelError
+from kb.overlap import overlapped
 from kb.plan import Decision, Step
 from kb.report import BusyClock
 from kb.types import Chunk, ExtractedDocument, Vector
@@ -139,19 +139,25 @@ class Stages:
             yield replace(item, chunks=chunks, texts=texts)
 
     def embed(self, documents: Iterable[EmbeddedDocument]) -> Iterator[list[EmbeddedDocument]]:
-        """Windows of documents with their vectors, in order, so that a failure loses no window before it."""
-        under_way: deque[Future[list[EmbeddedDocument]]] = deque()
-        with ThreadPoolExecutor(WINDOWS_UNDER_WAY, thread_name_prefix="kb-embed") as threads:
+        """Windows of documents with their vectors, in order, so that a failure loses no window before it.
+
+        Each is handed on as soon as it is there: the next document may take an hour to read.
+        """
+        with (
+            ThreadPoolExecutor(WINDOWS_UNDER_WAY, thread_name_prefix="kb-embed") as threads,
+            overlapped(self._begun(documents, threads), depth=WINDOWS_UNDER_WAY - 1) as begun,
+        ):
             try:
-                for window in _windows(documents, self._window):
-                    under_way.append(threads.submit(self._embed_window, window))
-                    if len(under_way) >= WINDOWS_UNDER_WAY:
-                        yield under_way.popleft().result()
-                while under_way:
-                    yield under_way.popleft().result()
+                for window in begun:
+                    yield window.result()
             finally:
-                for future in under_way:
-                    future.cancel()
+                self.stop()  # where one has failed, those behind it are of no use
+
+    def _begun(
+        self, documents: Iterable[EmbeddedDocument], threads: ThreadPoolExecutor
+    ) -> Iterator[Future[list[EmbeddedDocument]]]:
+        for window in _windows(documents, self._window):
+            yield threads.submit(self._embed_window, window)
 
     def _embed_window(self, window: list[EmbeddedDocument]) -> list[EmbeddedDocument]:
         texts = [text for item in window for text in item.texts]
