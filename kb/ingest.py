@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -24,7 +24,7 @@ from kb.sources import SourceFile, find_sources, within
 from kb.space import check_space
 from kb.store import IngestedDocument, Run, Store
 from kb.store.schemas import now
-from kb.types import Progress
+from kb.types import ContentKey, Progress
 
 __all__ = ["ingest"]
 
@@ -53,7 +53,8 @@ def ingest(
     """Brings the collection up to date with the files. Unchanged files cost nothing; every document is whole or absent.
 
     Raises SourceError, EndpointError or StoreError where nothing could be done; the store is then as it was. Where
-    the endpoint fails later, or `stop` says so, what was committed stays, and the report says why it `stopped`.
+    the endpoint fails later, or `stop` says so, what was committed stays, and the report says why it `stopped`. The
+    extractor is closed when all is read.
     """
     roots = list(paths)
     sources = find_sources(roots, settings.ingest)
@@ -67,10 +68,11 @@ def ingest(
     run = _Run(settings, endpoint, extractor, store, recipe, draw, stop, sources)
     with store.writing():
         store.sweep()
+        before = store.contents().keys()
         run.bring_in(decide(sources, known()))
         if prune and not run.stopped:
             run.prune(roots, sources)
-        run.finish()
+        run.finish(before)
         return run.report()
 
 
@@ -206,12 +208,13 @@ class _Run:
         self._wrote = self._wrote or bool(gone)
         self._settler.outcomes += [FileOutcome(path, Outcome.REMOVED) for path in gone]
 
-    def finish(self) -> None:
+    def finish(self, before: Set[ContentKey]) -> None:
         """Gives back what nothing refers to any more, and brings the indexes up to date."""
         if self._wrote:
             self._draw(Progress(self._total, self._total, "index"))
             with self._clock.busy("index"):
-                self._store.sweep()
+                if not before <= self._store.contents().keys():
+                    self._store.sweep()
                 self._store.bring_up_to_date()
 
     def _embedding(self) -> dict[str, float]:

@@ -56,6 +56,9 @@ class Extractor(Protocol):
     def submit(self, path: Path) -> Future[ExtractedDocument]:
         """Starts reading a file."""
 
+    def close(self) -> None:
+        """Ends what is still being read, and gives back what it took."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedDocument:
@@ -86,7 +89,10 @@ class Stages:
         self.passages_embedded = 0
 
     def extract(self, decisions: Iterable[Decision]) -> Iterator[EmbeddedDocument]:
-        """Documents in the order they are ready; a few more than there are workers are under way."""
+        """Documents in the order they are ready; a few more than there are workers are under way.
+
+        After the last one the extractor is closed: its memory is not needed for what is left to do.
+        """
         workers = self._settings.extraction.workers or os.cpu_count() or 1
         under_way: dict[Future[ExtractedDocument], Decision] = {}
         try:
@@ -101,8 +107,7 @@ class Stages:
             while under_way and not self._stopping.is_set():
                 yield from self._extracted(under_way)
         finally:
-            for future in under_way:
-                future.cancel()
+            self._extractor.close()
 
     def stop(self) -> None:
         """Waits for no document any more that is still being read or embedded."""

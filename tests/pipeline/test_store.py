@@ -136,6 +136,16 @@ def test_a_replaced_document_leaves_nothing_of_its_earlier_content(store: Store)
     assert store.statistics().chunks == 1
 
 
+def test_a_document_that_is_read_again_and_gives_less_leaves_nothing_of_the_first_time(store: Store) -> None:
+    write(store, ingested("/a.pdf", ["alpha", "beta", "gamma"], doc_id="a"), ingested("/b.pdf", ["delta"]))
+    write(store, ingested("/a.pdf", ["alpha", "gamma"], doc_id="a"))
+    assert sorted(found(store, "beta")) == ["alpha", "delta", "gamma"]
+    assert sorted(row["text"] for row in store.each("pages", ["text"])) == ["alpha", "delta", "gamma"]
+    unreadable = replace(ingested("/a.pdf", ["alpha", "gamma"], doc_id="a"), chunks=(), searched_texts=(), vectors=None)
+    write(store, unreadable)  # as where the endpoint refuses every passage
+    assert found(store, "beta") == ["delta"]
+
+
 def test_chunks_without_a_documents_row_are_never_found_and_are_swept(store: Store) -> None:
     write(store, ingested("/a.pdf", ["alpha"]))
     lost = ingested("/b.pdf", ["beta"])
