@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from making import make_pdf, write_config
 
+import kb.ingest
 from kb import KnowledgeBase
+from kb.extract import ExtractionPool
 from kb.preview import Change
 from kb.report import Outcome
-from kb.types import Progress
+from kb.types import DocumentStatus, ExtractedDocument, Progress
 
 
 @pytest.fixture
@@ -39,6 +45,46 @@ def test_stop_leaves_whole_documents_and_the_next_run_goes_on(knowledge_base: Kn
     again = knowledge_base.ingest(tmp_path / "papers")
     assert (again.count(Outcome.ADDED), again.count(Outcome.UNCHANGED)) == (12 - added, added)
     assert not again.stopped
+
+
+class _Patient(ExtractionPool):
+    """The second file is not read before something is there to be seen."""
+
+    seen: Callable[[], bool] = staticmethod(lambda: True)
+
+    def submit(self, path: Path) -> Future[ExtractedDocument]:
+        if path.name != "second.pdf":
+            return super().submit(path)
+        future: Future[ExtractedDocument] = Future()
+
+        def read() -> None:
+            until = time.monotonic() + 30
+            while not self.seen() and time.monotonic() < until:
+                time.sleep(0.05)
+            seen = self.seen()
+            document = super(_Patient, self).submit(path).result()
+            future.set_result(document if seen else replace(document, status=DocumentStatus.OVER_LIMIT))
+
+        threading.Thread(target=read).start()
+        return future
+
+
+def test_what_is_embedded_is_written_while_the_next_document_is_still_being_read(
+    knowledge_base: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kb.ingest, "COMMIT_SECONDS", 0.2)
+    first = make_pdf(tmp_path / "papers" / "first.pdf", ["Freight costs rose."])
+    make_pdf(tmp_path / "papers" / "second.pdf", ["They fell again."])
+    with _Patient(knowledge_base.settings.extraction) as extractor:
+        extractor.seen = lambda: str(first) in knowledge_base.store.documents()
+        report = kb.ingest.ingest(
+            [tmp_path / "papers"],
+            settings=knowledge_base.settings,
+            endpoint=knowledge_base.embedder,
+            extractor=extractor,
+            store=knowledge_base.store,
+        )
+    assert report.count(Outcome.ADDED) == 2
 
 
 def test_an_interrupt_does_not_wait_for_the_rest_of_a_long_document(tmp_path: Path, endpoint: str) -> None:
