@@ -36,6 +36,10 @@ _GRACE_SECONDS = 10.0  # after the time limit the parent kills; after this much 
 
 def start_worker(memory_mb: int, spools: str) -> None:
     """Set this process's limits, and see to it that it ends with its parent, however that ended."""
+    with suppress(OSError):
+        # Linux shares processors among sessions first, where it is not told otherwise: in its parent's a worker, which
+        # everything waits for, is one of a dozen threads. Nor does Ctrl-Z stop it while its time for the document runs.
+        os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, also in the middle of an engine's loop
     with suppress(ValueError, OSError):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
 
@@ -149,7 +149,7 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def reading_process(tmp_path: Path, bomb_file: Path) -> subprocess.Popen[str]:
+def reading_process(tmp_path: Path, bomb_file: Path) -> Iterator[subprocess.Popen[str]]:
     """A script without a `__main__` guard, in a process group of its own, whose two workers are busy."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -159,7 +159,9 @@ def reading_process(tmp_path: Path, bomb_file: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "reading\n"
-    return process
+    yield process
+    process.kill()
+    process.communicate(timeout=30)
 
 
 def test_ctrl_c_prints_nothing_from_the_workers(reading_process: subprocess.Popen[str]) -> None:
@@ -168,6 +170,17 @@ def test_ctrl_c_prints_nothing_from_the_workers(reading_process: subprocess.Pope
     assert output == "stopped\n"
     assert errors == ""
     assert reading_process.returncode == 0
+
+
+def test_ctrl_z_stops_no_worker_whose_time_goes_on(reading_process: subprocess.Popen[str]) -> None:
+    assert eventually(lambda: len(sessions_of_workers(reading_process.pid)) == 2)
+    workers = sessions_of_workers(reading_process.pid)
+    os.killpg(reading_process.pid, signal.SIGSTOP)  # to all of the group, as a terminal does
+    assert eventually(lambda: state_of(reading_process.pid) == "T")
+    assert not any(state_of(worker) == "T" for worker in workers)
+    os.killpg(reading_process.pid, signal.SIGCONT)
+    os.killpg(reading_process.pid, signal.SIGINT)
+    assert reading_process.communicate(timeout=30)[0] == "stopped\n"
 
 
 LETTING_GO = """
@@ -197,6 +210,11 @@ def test_workers_end_by_themselves_when_their_parent_is_killed(reading_process: 
     assert eventually(lambda: not any(is_worker(pid) for pid in workers))
 
 
+def sessions_of_workers(parent: int) -> set[int]:
+    """Of those that have one of their own."""
+    return {worker for worker in children(parent) if os.getsid(worker) == worker}
+
+
 def children(parent: int) -> set[int]:
     """The processes that `parent` started."""
     found = set()
@@ -210,11 +228,15 @@ def children(parent: int) -> set[int]:
     return {pid for pid in found if is_worker(pid)}
 
 
+def state_of(pid: int) -> str:
+    """As proc(5) names it: "T" is stopped, "Z" a zombie."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
 def is_worker(pid: int) -> bool:
     """Whether `pid` is alive and a process that multiprocessing spawned (its resource tracker is not one)."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        return state != "Z" and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+        return state_of(pid) != "Z" and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return False
 
