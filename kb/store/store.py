@@ -69,29 +69,37 @@ class Store(StoreLists):
     def commit(self, ingested: Sequence[IngestedDocument], *, dimension: int, space: str) -> None:
         """Writes documents whole: pages and chunks first, their documents rows last. Doing it twice changes nothing."""
         with store_errors(self.uri), ThreadPoolExecutor(1, thread_name_prefix="kb-pages") as threads:
-            earlier = self._read_earlier(ingested)
-            pages = threads.submit(self._write_pages, ingested, earlier)
+            pages = threads.submit(self._write_pages, ingested)
             chunks = chunk_rows(ingested, dimension, space)
-            if chunks.num_rows or earlier:
-                table = self._tables.ensure("chunks", chunks_schema(dimension, space))
-                upsert(table, "chunk_id", chunks, instead_of=earlier)
+            if chunks.num_rows:
+                upsert(self._tables.ensure("chunks", chunks_schema(dimension, space)), "chunk_id", chunks)
             pages.result()
+            self._drop_earlier(ingested)
             self.record([item.document for item in ingested])
 
-    def _write_pages(self, ingested: Sequence[IngestedDocument], earlier: str) -> None:
+    def _write_pages(self, ingested: Sequence[IngestedDocument]) -> None:
         pages = page_rows(ingested)
         if pages.num_rows:
-            upsert(self._tables.ensure("pages", PAGES), "page_id", pages, instead_of=earlier)
+            upsert(self._tables.ensure("pages", PAGES), "page_id", pages)
         self._name_pages([item.document for item in ingested if not item.pages and item.document.status.has_text])
 
-    def _read_earlier(self, ingested: Sequence[IngestedDocument]) -> str:
-        """Condition for the rows of documents that are read once more, which may have given more pages then."""
+    def _drop_earlier(self, ingested: Sequence[IngestedDocument]) -> None:
+        """What documents that are read once more had given before, and did not give now.
+
+        Not in one step with what they gave: LanceDB would read the whole table for that.
+        """
         committed = self.contents()
-        again = [item.document for item in ingested if item.pages and item.document.content in committed]
+        again = [item for item in ingested if item.pages and item.document.content in committed]
         if not again:
-            return ""
-        doc_ids, recipes = ({getattr(document, name) for document in again} for name in ("doc_id", "recipe"))
-        return f"doc_id IN ({quoted_list(sorted(doc_ids))}) AND recipe IN ({quoted_list(sorted(recipes))})"
+            return
+        chunk_ids = [chunk.chunk_id for item in again for chunk in item.chunks]
+        recipes = quoted_list(sorted({item.document.recipe for item in again}))
+        for name, key, given in (
+            ("chunks", "chunk_id", chunk_ids),
+            ("pages", "page_id", page_rows(again)["page_id"].to_pylist()),
+        ):
+            others = f" AND recipe IN ({recipes}) AND {key} NOT IN ({quoted_list(given or [''])})"
+            self._tables.delete(name, "doc_id", [item.document.doc_id for item in again], also=others)
 
     def replace_vectors(self, batches: Iterable[tuple[pa.RecordBatch, Vector]], *, dimension: int, space: str) -> None:
         """Puts other vectors in place of all, and their space with them, in one step: before it nothing has changed."""

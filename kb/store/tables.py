@@ -84,9 +84,6 @@ class Tables:
         return self._connection
 
 
-def upsert(table: Any, key: str, rows: pa.Table, *, instead_of: str = "") -> None:
-    """Writes rows by their key; doing it twice changes nothing. Others that match `instead_of` are deleted with it."""
-    merge = table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
-    if instead_of:
-        merge = merge.when_not_matched_by_source_delete(instead_of)
-    merge.execute(rows)
+def upsert(table: Any, key: str, rows: pa.Table) -> None:
+    """Writes rows by their key; doing it twice changes nothing."""
+    table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
