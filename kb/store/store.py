@@ -88,8 +88,14 @@ class Store(StoreLists):
 
         Not in one step with what they gave: LanceDB would read the whole table for that.
         """
-        committed = self.contents()
-        again = [item for item in ingested if item.pages and item.document.content in committed]
+        read = {item.document.content: item for item in ingested if item.pages}
+        documents = self._tables.get("documents")
+        if documents is None or not read:
+            return
+        condition = f"doc_id IN ({quoted_list(sorted(doc_id for doc_id, _ in read))})"
+        rows = documents.search().where(condition).select(["doc_id", "recipe"]).to_list()
+        committed = {(row["doc_id"], row["recipe"]) for row in rows}  # of all documents only these
+        again = [item for content, item in read.items() if content in committed]
         if not again:
             return
         chunk_ids = [chunk.chunk_id for item in again for chunk in item.chunks]
